@@ -1,0 +1,1 @@
+"""Run a network file fast, anywhere: arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""Cameras to cross-camera identities: sources, workers, matcher, supervisor, command line."""

@@ -1,0 +1,1 @@
+"""A rendered world of people and cameras, with exact ground truth."""
