@@ -1,12 +1,11 @@
 """The named types that flow from a camera to an identity.
 
-Arrays are numpy; boxes are pixels of the original frame; times are UTC seconds. What crosses a socket is a msgspec
-struct (`Tracklet`, `CameraUpdate`, `Assignment`, `CameraIdentities`), what stays in a process is a dataclass.
+Arrays are numpy; boxes are pixels of the original frame; times are UTC seconds. What stays in a process is a
+dataclass; what crosses a socket is a msgspec struct, whose arrays `pipeline.wire` carries as raw bytes.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,9 +20,9 @@ class Frame:
     """One picture of one camera.
 
     Attributes:
-        index: counts the frames that the source delivered, from 0; gaps are frames that were never processed.
-        captured_at: UTC seconds; for a file its start plus the container's timestamp.
-        arrived_at: monotonic seconds at which the decoded picture was ready; only for measuring latency.
+        index: position among the frames that the source delivered, from 0; a gap is a frame nobody processed.
+        captured_at: UTC seconds; for a replayed file its start plus the container's timestamp.
+        arrived_at: UTC seconds by this machine's clock when the picture was decoded; latency counts from here.
         image_bgr: (H, W, 3) uint8.
     """
 
@@ -48,15 +47,178 @@ class Detections:
 
     def __post_init__(self) -> None:
         if self.boxes_xyxy.shape != (len(self.score), 4):
-            raise ValueError(f"expected boxes (N, 4) and N scores, got {self.boxes_xyxy.shape}, {self.score.shape}")
+            raise ValueError(f"expected boxes (N, 4) and scores (N,), got {self.boxes_xyxy.shape}, {self.score.shape}")
 
     def __len__(self) -> int:
         return len(self.score)
 
 
 class TrackState(StrEnum):
-    """Tentative until seen often enough, lost while not seen, then gone."""
+    """Tentative until seen often enough, lost while not seen."""
 
     TENTATIVE = "tentative"
     CONFIRMED = "confirmed"
     LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """One person followed by one camera; box and score are those of `last_seen`.
+
+    Attributes:
+        track_id: unique within camera and epoch, never reused.
+        box_xyxy: (4,) float32 pixels.
+    """
+
+    track_id: int
+    box_xyxy: F32
+    score: float
+    state: TrackState
+    first_seen: float
+    last_seen: float
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True, eq=False):
+    """What may cross a socket."""
+
+
+class Tracklet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, eq=False):
+    """All that is known of a track: a snapshot, so that the next one repairs a lost one.
+
+    Attributes:
+        seq: grows with every new embedding; two snapshots of equal seq hold the same embeddings.
+        embeddings: (K, D) unit rows, K may be 0.
+        quality: (K,) in 0..1, of the crops behind them.
+        box_xyxy, score: at last_seen.
+        closed: no later snapshot will follow.
+    """
+
+    track_id: int
+    seq: int
+    first_seen: float
+    last_seen: float
+    embeddings: F32
+    quality: F32
+    box_xyxy: F32
+    score: float
+    closed: bool = False
+
+
+class CameraUpdate(Message, frozen=True, eq=False):
+    """One processed frame of a camera: all its open tracklets and those that closed.
+
+    Attributes:
+        epoch: start of the worker that numbered the tracks; a later epoch closes all tracks of an earlier one.
+        frame_index, captured_at, arrived_at: as in `Frame`.
+    """
+
+    camera_id: str
+    epoch: int
+    frame_index: int
+    captured_at: float
+    arrived_at: float
+    tracklets: tuple[Tracklet, ...]
+
+
+class CameraState(Message, frozen=True, eq=False):
+    """A camera came up or went down, and why."""
+
+    camera_id: str
+    at: float
+    up: bool
+    reason: str = ""
+
+
+class TrackKey(msgspec.Struct, frozen=True, order=True):
+    """Names one track across all cameras and restarts."""
+
+    camera_id: str
+    epoch: int
+    track_id: int
+
+
+class Assignment(Message, frozen=True, eq=False):
+    """A track was given an identity.
+
+    Attributes:
+        similarity: cosine to the identity before this track joined it; nan when the identity is new.
+        replaces: the identity that this track was believed to be before; None at first.
+        decided_at: capture time of the frame that settled it.
+    """
+
+    track: TrackKey
+    identity_id: int
+    similarity: float
+    is_new: bool
+    replaces: int | None
+    decided_at: float
+
+
+class Merge(Message, frozen=True, eq=False):
+    """Two identities turned out to be one person: `replaces` ends, `identity_id` goes on."""
+
+    identity_id: int
+    replaces: int
+    similarity: float
+    decided_at: float
+
+
+class Confirmation(Message, frozen=True, eq=False):
+    """A provisional identity has been seen well enough to count."""
+
+    identity_id: int
+    decided_at: float
+
+
+class Expiry(Message, frozen=True, eq=False):
+    """An identity was forgotten; its number is never used again."""
+
+    identity_id: int
+    decided_at: float
+
+
+Decision = Assignment | Merge | Confirmation | Expiry
+
+
+class TrackIdentity(msgspec.Struct, frozen=True, eq=False):
+    """Who a visible track is believed to be; identity_id None is "not sure yet"."""
+
+    track_id: int
+    identity_id: int | None
+    box_xyxy: F32
+    score: float
+
+
+class CameraIdentities(Message, frozen=True, eq=False):
+    """The matcher's answer to one `CameraUpdate`: a snapshot of everybody that camera sees.
+
+    Attributes:
+        decided_at: UTC seconds by the matcher's clock.
+    """
+
+    camera_id: str
+    epoch: int
+    frame_index: int
+    captured_at: float
+    arrived_at: float
+    decided_at: float
+    tracks: tuple[TrackIdentity, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Identity:
+    """One person as the gallery knows them.
+
+    Attributes:
+        identity_id: never reused.
+        prototypes: (K, D) unit rows.
+        cameras: every camera that has seen them.
+        confirmed: False while provisional.
+    """
+
+    identity_id: int
+    prototypes: F32
+    first_seen: float
+    last_seen: float
+    cameras: frozenset[str]
+    confirmed: bool

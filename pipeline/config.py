@@ -1,0 +1,237 @@
+"""cams.yaml: the whole site in one file. Everything but `cameras` may be left out."""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from pipeline.errors import ConfigError
+
+Positive = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1)]
+CameraId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+_SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_USERINFO = re.compile(r"(?<=://)\S*(?=@)|(?<=[?&])((?:pass|pwd|token|key|secret)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of the file; unknown keys are errors."""
+
+
+class CameraConfig(_Section, frozen=True):
+    """One camera.
+
+    Attributes:
+        url: rtsp://…, http://…, a video file (relative to cams.yaml), or webcam:N.
+        started_at: UTC seconds of a file's first frame; files of one site that start together may leave it 0.
+        max_age_s: a live camera that delivers no frame for so long is reconnected.
+    """
+
+    id: CameraId
+    url: str
+    started_at: float = 0.0
+    max_age_s: Positive = 10.0
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the source ends and can be replayed without loss."""
+        return "://" not in self.url and not self.url.startswith("webcam:")
+
+    @property
+    def safe_url(self) -> str:
+        """The url fit for a log: without user, password or token."""
+        return redact(self.url)
+
+
+class DetectorConfig(_Section, frozen=True):
+    """Who is a person.
+
+    Attributes:
+        model: "default", an .onnx file, or an ultralytics .pt name or path (needs the ultralytics extra).
+        min_score: boxes below are dropped before tracking.
+    """
+
+    model: str = "default"
+    backend: str = "auto"
+    precision: str = "auto"
+    min_score: Share = 0.2
+
+
+class TrackerConfig(_Section, frozen=True):
+    """How boxes become tracks (ByteTrack; times in seconds).
+
+    Attributes:
+        new_track_score: a box starts a track only above this.
+        high_score: boxes above are matched first.
+        min_iou: least overlap of a box with a track's predicted box.
+        lost_after_s: a track not seen for so long is closed.
+        confirm_frames: sightings before a track is described.
+    """
+
+    new_track_score: Share = 0.45
+    high_score: Share = 0.4
+    min_iou: Share = 0.15
+    lost_after_s: Positive = 1.0
+    confirm_frames: Count = 2
+
+
+class QualityConfig(_Section, frozen=True):
+    """Which crops are worth describing.
+
+    Attributes:
+        min_height_px: shorter boxes are never described.
+        full_height_px: from here on height costs no quality.
+        min_quality: crops below are skipped.
+    """
+
+    min_height_px: Positive = 40.0
+    full_height_px: Positive = 100.0
+    min_quality: Share = 0.3
+
+
+class ReidConfig(_Section, frozen=True):
+    """The describing network and how often it runs.
+
+    Attributes:
+        model: "default" or an .onnx file with re-ID metadata.
+        refresh_s: a long track gets a new embedding so often; a young one sooner.
+        bank: embeddings kept per track.
+        max_batch: most crops described in one step.
+    """
+
+    model: str = "default"
+    backend: str = "auto"
+    precision: str = "auto"
+    refresh_s: Positive = 1.0
+    bank: Count = 4
+    max_batch: Count = 16
+
+
+class MatcherConfig(_Section, frozen=True):
+    """When two tracks are one person (cosine similarity, 1 is equal).
+
+    Attributes:
+        min_similarity: least similarity for joining a known identity.
+        new_below: a well-seen track less similar than this to everybody is somebody new at once.
+        merge_similarity: two identities this similar become one, unless seen together by one camera.
+        min_embeddings: least evidence before deciding.
+        decide_after_s: a track still in doubt after so long becomes a provisional identity.
+        confirm_after_s: a provisional identity seen for so long is confirmed.
+        prototypes: tracklet means kept per identity.
+        forget_after_s, max_identities: bounds of the gallery.
+    """
+
+    min_similarity: Share = 0.6
+    new_below: Share = 0.5
+    merge_similarity: Share = 0.7
+    min_embeddings: Count = 3
+    decide_after_s: Positive = 1.5
+    confirm_after_s: Positive = 1.0
+    prototypes: Count = 8
+    forget_after_s: Positive = 3600.0
+    max_identities: Count = 20_000
+
+
+class Site(_Section, frozen=True):
+    """A whole installation.
+
+    Attributes:
+        truth: folder of MOT ground truth, one file per camera; when set, a run ends with its scores.
+        cameras_per_worker: cameras that share one worker process.
+    """
+
+    cameras: Annotated[tuple[CameraConfig, ...], Meta(min_length=1)]
+    truth: str | None = None
+    cameras_per_worker: Count = 4
+    detector: DetectorConfig = DetectorConfig()
+    tracker: TrackerConfig = TrackerConfig()
+    quality: QualityConfig = QualityConfig()
+    reid: ReidConfig = ReidConfig()
+    matcher: MatcherConfig = MatcherConfig()
+
+
+def redact(text: str) -> str:
+    """The text with every URL's user, password and token replaced by ***."""
+    return _USERINFO.sub(lambda found: (found.group(1) or "") + "***", text)
+
+
+def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
+    """The site that a cams.yaml describes, secrets filled in, file paths made absolute.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, a key is unknown or of the wrong type, an id occurs twice,
+            a ${NAME} is not set.
+    """
+    try:
+        site = msgspec.yaml.decode(path.read_bytes(), type=Site)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the site: {error.strerror}; give an existing cams.yaml") from error
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(str(error))}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    _check_ids(path, site)
+    cameras = tuple(_resolve(path, camera, environ) for camera in site.cameras)
+    truth = str(path.parent / site.truth) if site.truth is not None else None
+    return msgspec.structs.replace(
+        site,
+        cameras=cameras,
+        truth=truth,
+        detector=msgspec.structs.replace(site.detector, model=_model_path(path, site.detector.model)),
+        reid=msgspec.structs.replace(site.reid, model=_model_path(path, site.reid.model)),
+    )
+
+
+def _check_ids(path: Path, site: Site) -> None:
+    ids = [camera.id for camera in site.cameras]
+    twice = sorted({camera_id for camera_id in ids if ids.count(camera_id) > 1})
+    if twice:
+        raise ConfigError(f"{path}: cameras: id {twice[0]!r} occurs {ids.count(twice[0])} times; ids must differ")
+
+
+def _resolve(path: Path, camera: CameraConfig, environ: Mapping[str, str]) -> CameraConfig:
+    def secret(found: re.Match[str]) -> str:
+        if found[1] not in environ:
+            raise ConfigError(f"{path}: camera {camera.id}: ${{{found[1]}}} is not set; export {found[1]}=… first")
+        return environ[found[1]]
+
+    camera = msgspec.structs.replace(camera, url=_SECRET.sub(secret, camera.url))
+    return msgspec.structs.replace(camera, url=str(path.parent / camera.url)) if camera.is_file else camera
+
+
+def _model_path(path: Path, model: str) -> str:
+    """Relative paths are relative to cams.yaml; names such as `default` or `yolo11n.pt` stay names."""
+    beside = path.parent / model
+    return str(beside) if beside.is_file() else model
+
+
+def _explain(message: str) -> str:
+    """msgspec's message, an unknown key named with its full path and the nearest known one."""
+    found = re.search(r"unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", message)
+    if not found:
+        return message.replace(" - at `$.", " at `").replace(" - at `$`", "")
+    key, where = found[1], found[2] or ""
+    known = _keys_at(re.sub(r"\[.*?\]", "", where))
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+    return f"unknown key {f'{where}.{key}' if where else key!r}; {hint}"
+
+
+def _keys_at(section: str) -> list[str]:
+    sections: dict[str, type[_Section]] = {
+        "": Site,
+        "cameras": CameraConfig,
+        "detector": DetectorConfig,
+        "tracker": TrackerConfig,
+        "quality": QualityConfig,
+        "reid": ReidConfig,
+        "matcher": MatcherConfig,
+    }
+    return [field.name for field in msgspec.structs.fields(sections[section])]
