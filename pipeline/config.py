@@ -121,6 +121,7 @@ class MatcherConfig(_Section, frozen=True):
         min_similarity: least similarity for joining a known identity.
         new_below: a well-seen track less similar than this to everybody is somebody new at once.
         merge_similarity: two identities this similar become one, unless seen together by one camera.
+        merge_within_s: only an identity younger than this is merged into an older one.
         min_embeddings: least evidence before deciding.
         decide_after_s: a track still in doubt after so long becomes a provisional identity.
         confirm_after_s: a provisional identity seen for so long is confirmed.
@@ -131,6 +132,7 @@ class MatcherConfig(_Section, frozen=True):
     min_similarity: Share = 0.6
     new_below: Share = 0.5
     merge_similarity: Share = 0.7
+    merge_within_s: Positive = 30.0
     min_embeddings: Count = 3
     decide_after_s: Positive = 1.5
     confirm_after_s: Positive = 1.0

@@ -1,0 +1,293 @@
+"""Who is who: open tracks of one camera against everybody known. Pure; time comes with the update.
+
+A track joins the identity it is most like, by Hungarian assignment over that camera's undecided tracks (Kuhn 1955,
+through scipy), never one that the same camera sees in another track at that moment. A track unlike everybody becomes
+a provisional identity; one in doubt waits. Two identities found alike later, and never seen together, merge.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from pipeline.config import MatcherConfig
+from pipeline.datatypes import (
+    F32,
+    Assignment,
+    CameraUpdate,
+    Confirmation,
+    Decision,
+    Expiry,
+    Identity,
+    Merge,
+    TrackIdentity,
+    TrackKey,
+    Tracklet,
+)
+from pipeline.gallery import Gallery, mean_embedding
+
+_NOBODY = -1
+
+
+@dataclass(slots=True)
+class _OpenTrack:
+    """What the matcher holds of one open track."""
+
+    tracklet: Tracklet
+    identity_id: int | None = None
+    matched_seq: int = 0
+    doubtful_since: float | None = None
+    mean: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one update led to.
+
+    Attributes:
+        decisions: in the order in which they hold.
+        tracks: everybody the camera saw in this frame.
+        changed: identities whose stored state is no longer current.
+    """
+
+    decisions: tuple[Decision, ...]
+    tracks: tuple[TrackIdentity, ...]
+    changed: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MatcherState:
+    """All that must outlive a crash: identities with the tracks behind their prototypes, and who each open track is."""
+
+    identities: tuple[tuple[Identity, tuple[TrackKey | None, ...]], ...] = ()
+    tracks: Mapping[TrackKey, int] = field(default_factory=dict)
+    next_identity_id: int = 1
+
+
+class Matcher:
+    """Decides identities; `step` takes the updates of all cameras, each camera's in order.
+
+    Args:
+        dimension: D, length of an embedding.
+        state: where an earlier matcher stopped.
+    """
+
+    def __init__(self, config: MatcherConfig, dimension: int, state: MatcherState | None = None) -> None:
+        state = state or MatcherState()
+        self._config = config
+        self.gallery = Gallery(dimension, config.prototypes)
+        for identity, keys in state.identities:
+            self.gallery.add(identity, keys)
+        self._next_id = state.next_identity_id
+        self._decided = {key: who for key, who in state.tracks.items() if who in self.gallery}
+        self._open: dict[str, dict[TrackKey, _OpenTrack]] = {}
+        self._epoch: dict[str, int] = {}
+        self._seen_together: dict[int, set[int]] = {}
+        self._last_sweep = -np.inf
+
+    def step(self, update: CameraUpdate) -> Outcome:
+        """What one camera's frame leads to. An update of an epoch that has ended leads to nothing."""
+        camera, now = update.camera_id, update.captured_at
+        if update.epoch < self._epoch.get(camera, update.epoch):
+            return Outcome((), (), ())
+        if update.epoch != self._epoch.get(camera):
+            self._epoch[camera] = update.epoch
+            self._open[camera] = {}
+        tracks = self._take_in(update)
+        visible = {key: track for key, track in tracks.items() if track.tracklet.last_seen >= now}
+        decisions: list[Decision] = []
+        self._part_twins(visible)
+        decisions += self._match(tracks, visible, now)
+        changed = self._describe(camera, tracks)
+        self._note_company(visible)
+        decisions += self._merge(tracks, now)
+        decisions += self._confirm(tracks, now)
+        decisions += self._sweep(now)
+        for key in [key for key, track in tracks.items() if track.tracklet.closed]:
+            del self._open[camera][key]
+        seen = tuple(
+            TrackIdentity(key.track_id, track.identity_id, track.tracklet.box_xyxy, track.tracklet.score)
+            for key, track in visible.items()
+        )
+        return Outcome(tuple(decisions), seen, tuple(who for who in changed if who in self.gallery))
+
+    def _take_in(self, update: CameraUpdate) -> dict[TrackKey, _OpenTrack]:
+        """The camera's open tracks after this update, those that it closes included, by track id."""
+        tracks = self._open[update.camera_id]
+        for tracklet in update.tracklets:
+            key = TrackKey(update.camera_id, update.epoch, tracklet.track_id)
+            if key not in tracks:
+                known = self._decided.pop(key, None)
+                tracks[key] = _OpenTrack(tracklet, known if known in self.gallery else None)
+            track = tracks[key]
+            if len(tracklet.embeddings) and (tracklet.seq > track.tracklet.seq or not len(track.mean)):
+                track.mean = mean_embedding(tracklet.embeddings, tracklet.quality)
+            track.tracklet = tracklet
+            if track.identity_id is not None:
+                self.gallery.see(track.identity_id, update.camera_id, tracklet.last_seen)
+        return dict(sorted(tracks.items()))
+
+    def _part_twins(self, visible: Mapping[TrackKey, _OpenTrack]) -> None:
+        """Where two visible tracks hold one identity, the less similar one is undecided again."""
+        holder: dict[int, TrackKey] = {}
+        for key, track in visible.items():
+            if track.identity_id is None:
+                continue
+            other = holder.setdefault(track.identity_id, key)
+            if other != key:
+                loser = key if self._fit(track, key) <= self._fit(visible[other], other) else other
+                holder[track.identity_id] = key if loser is other else other
+                self.gallery.forget(track.identity_id, loser)
+                visible[loser].identity_id = None
+
+    def _fit(self, track: _OpenTrack, key: TrackKey) -> float:
+        """Similarity of a track to its identity's other prototypes."""
+        if track.identity_id is None or not len(track.mean):
+            return 0.0
+        identity = self.gallery.get(track.identity_id)
+        others = [row for row, behind in enumerate(self.gallery.keys(track.identity_id)) if behind != key]
+        return float((identity.prototypes[others] @ track.mean).max()) if others else 0.0
+
+    def _match(
+        self, tracks: Mapping[TrackKey, _OpenTrack], visible: Mapping[TrackKey, _OpenTrack], now: float
+    ) -> list[Decision]:
+        """Identities for the undecided tracks with evidence enough."""
+        undecided = [key for key, track in tracks.items() if track.identity_id is None and self._has_evidence(track)]
+        if not undecided:
+            return []
+        taken = {track.identity_id for track in visible.values() if track.identity_id is not None}
+        similarity = self.gallery.similarity(np.stack([tracks[key].mean for key in undecided]))
+        columns = [column for column, who in enumerate(self.gallery.ids) if who not in taken]
+        ids = [self.gallery.ids[column] for column in columns]
+        allowed = similarity[:, columns]
+        pairs = assign(1.0 - allowed, 1.0 - self._config.min_similarity)
+        decisions: list[Decision] = []
+        for row, key in enumerate(undecided):
+            track, best = tracks[key], float(allowed[row].max()) if columns else 0.0
+            if row in pairs:
+                column = pairs[row]
+                decisions.append(self._join(key, track, ids[column], float(allowed[row, column]), now))
+            elif self._is_somebody_new(track, best, now):
+                decisions.append(self._join(key, track, None, float("nan"), now))
+            elif track.doubtful_since is None:
+                track.doubtful_since = now
+        return decisions
+
+    def _has_evidence(self, track: _OpenTrack) -> bool:
+        enough = 1 if track.tracklet.closed else self._config.min_embeddings
+        return len(track.tracklet.embeddings) >= enough
+
+    def _is_somebody_new(self, track: _OpenTrack, best: float, now: float) -> bool:
+        if len(track.tracklet.embeddings) < self._config.min_embeddings:
+            return False
+        waited = 0.0 if track.doubtful_since is None else now - track.doubtful_since
+        return best < self._config.new_below or waited >= self._config.decide_after_s or track.tracklet.closed
+
+    def _join(
+        self, key: TrackKey, track: _OpenTrack, identity_id: int | None, similarity: float, now: float
+    ) -> Assignment:
+        is_new = identity_id is None
+        if identity_id is None:
+            identity_id, self._next_id = self._next_id, self._next_id + 1
+            nothing = np.zeros((0, len(track.mean)), np.float32)
+            self.gallery.add(Identity(identity_id, nothing, track.tracklet.first_seen, now, frozenset(), False))
+        self.gallery.see(identity_id, key.camera_id, track.tracklet.last_seen)
+        track.identity_id, track.matched_seq, track.doubtful_since = identity_id, _NOBODY, None
+        return Assignment(key, identity_id, similarity, is_new, None, now)
+
+    def _describe(self, camera: str, tracks: Mapping[TrackKey, _OpenTrack]) -> list[int]:
+        """Brings the prototypes of decided tracks up to date; the identities that this touches."""
+        changed = []
+        for key, track in tracks.items():
+            if track.identity_id is None or not len(track.mean) or track.matched_seq == track.tracklet.seq:
+                continue
+            self.gallery.describe(track.identity_id, key, track.mean, float(track.tracklet.quality.sum()))
+            track.matched_seq = track.tracklet.seq
+            changed.append(track.identity_id)
+        return changed
+
+    def _note_company(self, visible: Mapping[TrackKey, _OpenTrack]) -> None:
+        """People whom one camera sees at one moment are different people, for good."""
+        people = {track.identity_id for track in visible.values() if track.identity_id is not None}
+        for who in people:
+            self._seen_together.setdefault(who, set()).update(people - {who})
+
+    def _merge(self, tracks: Mapping[TrackKey, _OpenTrack], now: float) -> list[Decision]:
+        """Merges the identity of each freshly described track into an older one that it resembles."""
+        merges: list[Decision] = []
+        for track in tracks.values():
+            who = track.identity_id
+            if who is None or len(track.tracklet.embeddings) < self._config.min_embeddings:
+                continue
+            if now - self.gallery.get(who).first_seen > self._config.merge_within_s:
+                continue
+            similarity = self.gallery.similarity(track.mean[None])[0]
+            strangers = self._seen_together.get(who, set()) | {who}
+            best = max(
+                ((float(similarity[column]), -other) for column, other in enumerate(self.gallery.ids)
+                 if other not in strangers and other < who),
+                default=(0.0, 0),
+            )  # fmt: skip
+            if best[0] >= self._config.merge_similarity:
+                merges.append(self._unite(-best[1], who, best[0], now))
+        return merges
+
+    def _unite(self, identity_id: int, replaces: int, similarity: float, now: float) -> Merge:
+        self.gallery.absorb(identity_id, replaces)
+        for tracks in self._open.values():
+            for track in tracks.values():
+                if track.identity_id == replaces:
+                    track.identity_id = identity_id
+        self._decided = {key: identity_id if who == replaces else who for key, who in self._decided.items()}
+        company = self._seen_together.pop(replaces, set())
+        self._seen_together.setdefault(identity_id, set()).update(company)
+        for other in company:
+            self._seen_together[other].discard(replaces)
+            self._seen_together[other].add(identity_id)
+        return Merge(identity_id, replaces, similarity, now)
+
+    def _confirm(self, tracks: Mapping[TrackKey, _OpenTrack], now: float) -> list[Decision]:
+        confirmations: list[Decision] = []
+        for track in tracks.values():
+            if track.identity_id is None:
+                continue
+            identity = self.gallery.get(track.identity_id)
+            seen_s = identity.last_seen - identity.first_seen
+            if not identity.confirmed and (seen_s >= self._config.confirm_after_s or len(identity.cameras) > 1):
+                self.gallery.confirm(track.identity_id)
+                confirmations.append(Confirmation(track.identity_id, now))
+        return confirmations
+
+    def _sweep(self, now: float) -> list[Decision]:
+        """Forgets, once a second, who was not seen for long, and the longest unseen of too many."""
+        if now - self._last_sweep < 1.0:
+            return []
+        self._last_sweep = now
+        in_use = {track.identity_id for tracks in self._open.values() for track in tracks.values()}
+        idle = sorted((at, who) for who, at in self.gallery.last_seen().items() if who not in in_use)
+        surplus = max(0, len(self.gallery) - self._config.max_identities)
+        gone = [who for at, who in idle if now - at > self._config.forget_after_s]
+        gone += [who for _, who in idle[len(gone) : max(surplus, len(gone))]]
+        for who in gone:
+            self._forget(who)
+        return [Expiry(who, now) for who in gone]
+
+    def _forget(self, identity_id: int) -> None:
+        self.gallery.remove(identity_id)
+        for other in self._seen_together.pop(identity_id, set()):
+            self._seen_together[other].discard(identity_id)
+
+
+def assign(cost: F32, max_cost: float) -> dict[int, int]:
+    """Row to column at least total cost, pairs above max_cost left out; {} when R or C is 0.
+
+    Args:
+        cost: (R, C), finite.
+    """
+    if not cost.size:
+        return {}
+    # Pairs that may not be taken cost more than any set of allowed ones, so that they never displace one.
+    barred = np.where(cost > max_cost, float(min(cost.shape)) + max_cost + 1.0, cost)
+    rows, columns = linear_sum_assignment(barred)
+    return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if cost[r, c] <= max_cost}

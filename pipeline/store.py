@@ -1,0 +1,170 @@
+"""The identities on disk: one SQLite file in WAL mode, every decision committed before anybody hears of it."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import numpy as np
+
+from pipeline.datatypes import F32, Assignment, Decision, Expiry, Identity, Merge, TrackKey
+from pipeline.errors import StoreError
+from pipeline.matcher import MatcherState
+
+_SCHEMA_VERSION = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS identities (
+    identity_id INTEGER PRIMARY KEY, first_seen REAL, last_seen REAL, cameras TEXT, confirmed INTEGER,
+    dimension INTEGER, prototypes BLOB, keys BLOB, became INTEGER, gone INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS tracks (
+    camera_id TEXT, epoch INTEGER, track_id INTEGER, identity_id INTEGER NOT NULL, similarity REAL, decided_at REAL,
+    PRIMARY KEY (camera_id, epoch, track_id)) WITHOUT ROWID;
+"""
+
+
+class Known(msgspec.Struct, frozen=True, eq=False):
+    """An identity as it is to be stored: its facts and the track behind each prototype."""
+
+    identity: Identity
+    keys: tuple[TrackKey | None, ...]
+
+
+class Store:
+    """Identity store of one run directory; `with` opens it.
+
+    Args:
+        path: the database file, made when missing.
+        dimension: D; a store of another descriptor length is refused.
+
+    Raises:
+        StoreError: on opening, when the file is not such a store or cannot be written.
+    """
+
+    def __init__(self, path: Path, dimension: int) -> None:
+        self._path = path
+        self._dimension = dimension
+
+    def __enter__(self) -> Self:
+        try:
+            self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_TABLES)
+            self._check("schema", str(_SCHEMA_VERSION), "delete it or run the version that wrote it")
+            self._check(
+                "dimension", str(self._dimension), "use the re-ID model that wrote it, or another run directory"
+            )
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: cannot open the identity store: {error}; check path and space") from error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._db.close()
+
+    def record(self, decisions: Sequence[Decision], changed: Iterable[Known]) -> None:
+        """Commits decisions and the state of the identities they touch, all or nothing.
+
+        Raises:
+            StoreError: nothing of it was written, as on a full disk; the caller keeps it and tries again.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for known in changed:
+                self._put_identity(known)
+            for decision in decisions:
+                self._put(decision)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise StoreError(f"{self._path}: cannot write: {error}; free space there, nothing is lost yet") from error
+
+    def load(self, epochs_since: float = 0.0) -> MatcherState:
+        """Where the last matcher stopped; tracks decided before `epochs_since` are left out.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        try:
+            rows = self._db.execute(
+                "SELECT identity_id, first_seen, last_seen, cameras, confirmed, prototypes, keys FROM identities"
+                " WHERE NOT gone ORDER BY identity_id"
+            ).fetchall()
+            tracks = self._db.execute(
+                "SELECT camera_id, epoch, track_id, identity_id FROM tracks WHERE decided_at >= ?", (epochs_since,)
+            ).fetchall()
+            highest = self._db.execute("SELECT COALESCE(MAX(identity_id), 0) FROM identities").fetchone()[0]
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: cannot read the identity store: {error}; restore a backup") from error
+        became = self._successors()
+        return MatcherState(
+            identities=tuple(self._identity(row) for row in rows),
+            tracks={TrackKey(*row[:3]): became.get(row[3], row[3]) for row in tracks},
+            next_identity_id=highest + 1,
+        )
+
+    def _put(self, decision: Decision) -> None:
+        if isinstance(decision, Assignment):
+            key = decision.track
+            self._db.execute(
+                "INSERT OR REPLACE INTO tracks VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    key.camera_id,
+                    key.epoch,
+                    key.track_id,
+                    decision.identity_id,
+                    decision.similarity,
+                    decision.decided_at,
+                ),
+            )
+        elif isinstance(decision, Merge):
+            self._db.execute(
+                "UPDATE identities SET gone = 1, became = ? WHERE identity_id = ?",
+                (decision.identity_id, decision.replaces),
+            )
+        elif isinstance(decision, Expiry):
+            self._db.execute("UPDATE identities SET gone = 1 WHERE identity_id = ?", (decision.identity_id,))
+
+    def _put_identity(self, known: Known) -> None:
+        who = known.identity
+        self._db.execute(
+            "INSERT INTO identities VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, 0) ON CONFLICT (identity_id) DO UPDATE SET"
+            " first_seen = excluded.first_seen, last_seen = excluded.last_seen, cameras = excluded.cameras,"
+            " confirmed = excluded.confirmed, prototypes = excluded.prototypes, keys = excluded.keys",
+            (
+                who.identity_id,
+                who.first_seen,
+                who.last_seen,
+                ",".join(sorted(who.cameras)),
+                who.confirmed,
+                self._dimension,
+                np.ascontiguousarray(who.prototypes, np.float32).tobytes(),
+                msgspec.msgpack.encode(known.keys),
+            ),
+        )
+
+    def _identity(
+        self, row: tuple[int, float, float, str, int, bytes, bytes]
+    ) -> tuple[Identity, tuple[TrackKey | None, ...]]:
+        identity_id, first_seen, last_seen, cameras, confirmed, prototypes, keys = row
+        vectors: F32 = np.frombuffer(prototypes, np.float32).reshape(-1, self._dimension)
+        seen_by = frozenset(filter(None, cameras.split(",")))
+        identity = Identity(identity_id, vectors, first_seen, last_seen, seen_by, bool(confirmed))
+        return identity, msgspec.msgpack.decode(keys, type=tuple[TrackKey | None, ...])
+
+    def _successors(self) -> dict[int, int]:
+        """Merged identity to the one that goes on, chains followed."""
+        became = dict(self._db.execute("SELECT identity_id, became FROM identities WHERE became IS NOT NULL"))
+        for start in became:
+            while became[start] in became:
+                became[start] = became[became[start]]
+        return became
+
+    def _check(self, name: str, value: str, advice: str) -> None:
+        self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
+        found = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0]
+        if found != value:
+            raise StoreError(f"{self._path}: {name} is {found}, expected {value}; {advice}")
