@@ -1,0 +1,112 @@
+"""Train the person detector: a one-class YOLO26-n from scratch, by ultralytics' own trainer (AGPL-3.0), on the CPU.
+
+    python scripts/train_detector.py person-det --out runs/detector/real --hours 0.6
+    python scripts/train_detector.py person-det simulated --weights runs/detector/real/weights/last.pt \
+        --size 416 --lr 0.001 --out runs/detector/both --hours 1
+    python scripts/train_detector.py --out runs/detector/both --resume
+
+Each folder is in YOLO format: images/{train,val} and labels/{train,val}, class 0 = person. Only `train` is learnt from;
+the `val` folders give the curve in results.csv. The weights to ship are last.pt, so nothing is selected on `val`.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true")
+
+import torch
+import yaml
+from ultralytics.models.yolo.detect import DetectionTrainer
+
+NETWORK = {"model": "yolo26n.yaml", "single_cls": True}
+AUGMENTATION = {"mosaic": 1.0, "scale": 0.6, "translate": 0.15, "hsv_h": 0.03, "hsv_v": 0.5, "degrees": 3.0}
+OPTIMISER = {"optimizer": "AdamW", "momentum": 0.9, "batch": 16, "nbs": 16, "cos_lr": True, "lrf": 0.02,
+             "warmup_epochs": 2.0, "warmup_bias_lr": 0.0, "weight_decay": 5e-4}  # fmt: skip
+CPU = {"device": "cpu", "amp": False, "cache": "ram", "workers": 0, "plots": False}
+
+
+class Float32Loss:
+    """A loss computed in float32 on the predictions of a bf16 forward pass (bf16 box corners would be 2 px wrong)."""
+
+    def __init__(self, loss: Any) -> None:
+        self.loss = loss
+        self.update = loss.update
+
+    def __call__(self, predictions: Any, batch: dict[str, Any]) -> Any:
+        return self.loss(as_float32(predictions), batch)
+
+
+def as_float32(tree: Any) -> Any:
+    """The same dicts and lists with every tensor in float32."""
+    if isinstance(tree, dict):
+        return {key: as_float32(value) for key, value in tree.items()}
+    return [as_float32(value) for value in tree] if isinstance(tree, list | tuple) else tree.float()
+
+
+class CpuTrainer(DetectionTrainer):  # type: ignore[misc]
+    """The stock trainer with a bf16, channels-last forward pass: twice the images a second of float32 on one core."""
+
+    def get_model(self, *args: Any, **kwargs: Any) -> torch.nn.Module:
+        """The network, its weights stored channels last."""
+        return super().get_model(*args, **kwargs).to(memory_format=torch.channels_last)
+
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        self.model.criterion = Float32Loss(self.model.init_criterion())
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch with `img` (B, 3, H, W) in 0..1, stored channels last.
+
+        Also switches autocast on: the trainer calls this first thing inside its own autocast block, which ends it,
+        and which cannot be asked for bf16 on a CPU.
+        """
+        batch = super().preprocess_batch(batch)
+        batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
+        torch.set_autocast_dtype("cpu", torch.bfloat16)
+        torch.set_autocast_enabled("cpu", True)
+        return batch
+
+
+def write_dataset(folders: list[Path], out: Path) -> Path:
+    """The dataset YAML that ultralytics reads, naming all folders."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "data.yaml"
+    splits = {split: [str(folder.resolve() / "images" / split) for folder in folders] for split in ("train", "val")}
+    path.write_text(yaml.safe_dump({**splits, "names": {0: "person"}}))
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="*", help="YOLO-format folders to train on")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; checkpoints in OUT/weights")
+    parser.add_argument("--weights", type=Path, help="start from these weights (.pt); default: from scratch")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/weights/last.pt")
+    parser.add_argument("--size", type=int, default=320, help="side of the square training images (default 320)")
+    parser.add_argument("--hours", type=float, default=0.75, help="time to train; epochs follow (default 0.75)")
+    parser.add_argument("--lr", type=float, default=0.002, help="peak learning rate (default 0.002)")
+    parser.add_argument("--close-mosaic", type=int, default=5, help="last epochs without mosaic (default 5)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    out = arguments.out.resolve()
+    if arguments.resume:
+        CpuTrainer(overrides={"resume": str(out / "weights/last.pt")}).train()
+        return
+    if not arguments.folders:
+        parser.error("name at least one folder to train on")
+    overrides = {
+        **NETWORK, **AUGMENTATION, **OPTIMISER, **CPU,
+        "data": str(write_dataset(arguments.folders, out)),
+        "project": str(out.parent), "name": out.name, "exist_ok": True,
+        "imgsz": arguments.size, "time": arguments.hours, "lr0": arguments.lr, "close_mosaic": arguments.close_mosaic,
+    }  # fmt: skip
+    if arguments.weights:
+        overrides["model"] = str(arguments.weights)
+    CpuTrainer(overrides=overrides).train()
+
+
+if __name__ == "__main__":
+    main()
