@@ -1,0 +1,64 @@
+"""ONNX files on the CPU by ONNX Runtime, in float32: on any machine, with any ONNX operator."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from engines.engine import Array, EngineError, TensorSpec, check_batch, empty_outputs
+
+ERRORS = (
+    ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf,
+    ort_errors.NoModel, ort_errors.NotImplemented, ort_errors.RuntimeException,
+)  # fmt: skip
+DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool": "bool"}
+
+
+class OnnxRuntimeEngine:
+    """See `engines.Engine`. A session may be called from several threads; its outputs are fresh arrays."""
+
+    backend = "onnxruntime"
+    precision = "f32"
+
+    def __init__(self, path: Path, threads: int) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves the core to others
+        try:
+            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except ERRORS as error:
+            raise EngineError(f"{path}: ONNX Runtime cannot run it: {error}; export it again") from error
+        self.name = path.name
+        self.inputs = tuple(tensor_spec(node) for node in self._session.get_inputs())
+        self.outputs = tuple(tensor_spec(node) for node in self._session.get_outputs())
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def __call__(self, *batch: Array) -> tuple[Array, ...]:
+        """Outputs for one batch."""
+        check_batch(self.name, self.inputs, batch)
+        if len(batch[0]) == 0:
+            return empty_outputs(self.outputs)
+        try:
+            outputs = self._session.run(
+                None, {spec.name: array for spec, array in zip(self.inputs, batch, strict=True)}
+            )
+        except ERRORS as error:
+            raise EngineError(f"{self.name}: ONNX Runtime failed on {batch[0].shape}: {error}") from error
+        return tuple(outputs)
+
+
+def load(path: Path, precision: str, threads: int) -> OnnxRuntimeEngine:
+    """The ONNX file as an engine; see `engines.load`."""
+    if precision not in ("auto", "f32"):
+        raise EngineError(f"{path}: ONNX Runtime computes in f32 on a CPU, not {precision}; set backend openvino")
+    return OnnxRuntimeEngine(path, threads)
+
+
+def tensor_spec(node: Any) -> TensorSpec:
+    """One input or output of a session; named axes are dynamic."""
+    element = node.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(n if isinstance(n, int) else None for n in node.shape)
+    return TensorSpec(node.name, shape, np.dtype(DTYPES.get(element, element)))
