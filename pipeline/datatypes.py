@@ -205,6 +205,16 @@ class CameraIdentities(Message, frozen=True, eq=False):
     tracks: tuple[TrackIdentity, ...]
 
 
+class View(Message, frozen=True, eq=False):
+    """A camera's picture for the mosaic: JPEG, boxes of the original frame times `scale` fit it."""
+
+    camera_id: str
+    frame_index: int
+    captured_at: float
+    scale: float
+    jpeg: bytes
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Identity:
     """One person as the gallery knows them.

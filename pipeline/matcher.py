@@ -27,7 +27,8 @@ from pipeline.datatypes import (
 )
 from pipeline.gallery import Gallery, mean_embedding
 
-_NOBODY = -1
+_NEVER = -1
+_ABANDONED_S = 60.0
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class _OpenTrack:
 
     tracklet: Tracklet
     identity_id: int | None = None
+    former_id: int | None = None
     matched_seq: int = 0
     doubtful_since: float | None = None
     mean: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
@@ -99,7 +101,7 @@ class Matcher:
         decisions: list[Decision] = []
         self._part_twins(visible)
         decisions += self._match(tracks, visible, now)
-        changed = self._describe(camera, tracks)
+        described = self._describe(tracks)
         self._note_company(visible)
         decisions += self._merge(tracks, now)
         decisions += self._confirm(tracks, now)
@@ -110,7 +112,8 @@ class Matcher:
             TrackIdentity(key.track_id, track.identity_id, track.tracklet.box_xyxy, track.tracklet.score)
             for key, track in visible.items()
         )
-        return Outcome(tuple(decisions), seen, tuple(who for who in changed if who in self.gallery))
+        changed = {*described, *(done.identity_id for done in decisions if not isinstance(done, Expiry))}
+        return Outcome(tuple(decisions), seen, tuple(sorted(who for who in changed if who in self.gallery)))
 
     def _take_in(self, update: CameraUpdate) -> dict[TrackKey, _OpenTrack]:
         """The camera's open tracks after this update, those that it closes included, by track id."""
@@ -139,7 +142,7 @@ class Matcher:
                 loser = key if self._fit(track, key) <= self._fit(visible[other], other) else other
                 holder[track.identity_id] = key if loser is other else other
                 self.gallery.forget(track.identity_id, loser)
-                visible[loser].identity_id = None
+                visible[loser].former_id, visible[loser].identity_id = track.identity_id, None
 
     def _fit(self, track: _OpenTrack, key: TrackKey) -> float:
         """Similarity of a track to its identity's other prototypes."""
@@ -193,10 +196,10 @@ class Matcher:
             nothing = np.zeros((0, len(track.mean)), np.float32)
             self.gallery.add(Identity(identity_id, nothing, track.tracklet.first_seen, now, frozenset(), False))
         self.gallery.see(identity_id, key.camera_id, track.tracklet.last_seen)
-        track.identity_id, track.matched_seq, track.doubtful_since = identity_id, _NOBODY, None
-        return Assignment(key, identity_id, similarity, is_new, None, now)
+        track.identity_id, track.matched_seq, track.doubtful_since = identity_id, _NEVER, None
+        return Assignment(key, identity_id, similarity, is_new, track.former_id, now)
 
-    def _describe(self, camera: str, tracks: Mapping[TrackKey, _OpenTrack]) -> list[int]:
+    def _describe(self, tracks: Mapping[TrackKey, _OpenTrack]) -> list[int]:
         """Brings the prototypes of decided tracks up to date; the identities that this touches."""
         changed = []
         for key, track in tracks.items():
@@ -264,6 +267,9 @@ class Matcher:
         if now - self._last_sweep < 1.0:
             return []
         self._last_sweep = now
+        for tracks in self._open.values():  # the closing update of a track may have been lost
+            for key in [key for key, track in tracks.items() if now - track.tracklet.last_seen > _ABANDONED_S]:
+                del tracks[key]
         in_use = {track.identity_id for tracks in self._open.values() for track in tracks.values()}
         idle = sorted((at, who) for who, at in self.gallery.last_seen().items() if who not in in_use)
         surplus = max(0, len(self.gallery) - self._config.max_identities)

@@ -18,7 +18,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS identities (
     identity_id INTEGER PRIMARY KEY, first_seen REAL, last_seen REAL, cameras TEXT, confirmed INTEGER,
-    dimension INTEGER, prototypes BLOB, keys BLOB, became INTEGER, gone INTEGER NOT NULL DEFAULT 0);
+    prototypes BLOB, keys BLOB, became INTEGER, gone INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS tracks (
     camera_id TEXT, epoch INTEGER, track_id INTEGER, identity_id INTEGER NOT NULL, similarity REAL, decided_at REAL,
     PRIMARY KEY (camera_id, epoch, track_id)) WITHOUT ROWID;
@@ -106,6 +106,11 @@ class Store:
             next_identity_id=highest + 1,
         )
 
+    def count(self) -> int:
+        """Different people confirmed so far, those forgotten since included."""
+        query = "SELECT COUNT(*) FROM identities WHERE confirmed AND became IS NULL"
+        return int(self._db.execute(query).fetchone()[0])
+
     def _put(self, decision: Decision) -> None:
         if isinstance(decision, Assignment):
             key = decision.track
@@ -131,7 +136,7 @@ class Store:
     def _put_identity(self, known: Known) -> None:
         who = known.identity
         self._db.execute(
-            "INSERT INTO identities VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, 0) ON CONFLICT (identity_id) DO UPDATE SET"
+            "INSERT INTO identities VALUES (?, ?, ?, ?, ?, ?, ?, NULL, 0) ON CONFLICT (identity_id) DO UPDATE SET"
             " first_seen = excluded.first_seen, last_seen = excluded.last_seen, cameras = excluded.cameras,"
             " confirmed = excluded.confirmed, prototypes = excluded.prototypes, keys = excluded.keys",
             (
@@ -140,7 +145,6 @@ class Store:
                 who.last_seen,
                 ",".join(sorted(who.cameras)),
                 who.confirmed,
-                self._dimension,
                 np.ascontiguousarray(who.prototypes, np.float32).tobytes(),
                 msgspec.msgpack.encode(known.keys),
             ),
@@ -158,9 +162,10 @@ class Store:
     def _successors(self) -> dict[int, int]:
         """Merged identity to the one that goes on, chains followed."""
         became = dict(self._db.execute("SELECT identity_id, became FROM identities WHERE became IS NOT NULL"))
-        for start in became:
-            while became[start] in became:
-                became[start] = became[became[start]]
+        for start, successor in became.items():
+            while successor in became:
+                successor = became[successor]  # noqa: PLW2901  walks the chain
+            became[start] = successor
         return became
 
     def _check(self, name: str, value: str, advice: str) -> None:

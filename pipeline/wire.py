@@ -16,12 +16,14 @@ from pipeline.datatypes import (
     Expiry,
     Merge,
     Message,
+    View,
 )
 from pipeline.errors import WireError
 from pipeline.telemetry import MatcherReport, WorkerReport
 
 SCHEMA = b"mspf-pipeline/1"  # grows whenever a message changes; both ends must agree
 
+Context = zmq.Context[zmq.Socket[bytes]]
 AnyMessage = (
     CameraUpdate
     | CameraState
@@ -30,6 +32,7 @@ AnyMessage = (
     | Merge
     | Confirmation
     | Expiry
+    | View
     | WorkerReport
     | MatcherReport
 )
@@ -70,9 +73,10 @@ def decode(parts: list[bytes]) -> AnyMessage:
         named = parts[0][:40].decode("ascii", "replace") if parts else "nothing"
         raise WireError(f"message of schema {named!r}, expected {SCHEMA.decode()!r}; run one version on all hosts")
     try:
-        return _decoder.decode(parts[1])
+        message: AnyMessage = _decoder.decode(parts[1])
     except (msgspec.DecodeError, ValueError) as error:
         raise WireError(f"message of {len(parts[1])} bytes cannot be read: {error}; it was cut or altered") from error
+    return message
 
 
 class Sender:
@@ -82,15 +86,12 @@ class Sender:
         kind: zmq.PUSH (connects) or zmq.PUB (binds).
     """
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", kind: int, address: str, high_water: int) -> None:
+    def __init__(self, context: Context, kind: int, address: str, high_water: int) -> None:
         self.refused = 0
-        self._socket = context.socket(kind)
-        self._socket.setsockopt(zmq.SNDHWM, high_water)
-        self._socket.setsockopt(zmq.LINGER, 500)
-        if kind == zmq.PUB:
-            self._socket.bind(address)
-        else:
-            self._socket.connect(address)
+        self._context = context
+        self._kind = kind
+        self._address = address
+        self._high_water = high_water
 
     def send(self, message: Message) -> bool:
         """Whether the message was queued."""
@@ -102,6 +103,13 @@ class Sender:
         return True
 
     def __enter__(self) -> Self:
+        self._socket = self._context.socket(self._kind)
+        self._socket.setsockopt(zmq.SNDHWM, self._high_water)
+        self._socket.setsockopt(zmq.LINGER, 500)
+        if self._kind == zmq.PUB:
+            self._socket.bind(self._address)
+        else:
+            self._socket.connect(self._address)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
@@ -115,17 +123,13 @@ class Receiver:
         kind: zmq.PULL (binds) or zmq.SUB (connects, takes everything).
     """
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", kind: int, address: str, high_water: int) -> None:
+    def __init__(self, context: Context, kind: int, address: str, high_water: int) -> None:
         self.unreadable = 0
         self.last_error = ""
-        self._socket = context.socket(kind)
-        self._socket.setsockopt(zmq.RCVHWM, high_water)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        if kind == zmq.PULL:
-            self._socket.bind(address)
-        else:
-            self._socket.setsockopt(zmq.SUBSCRIBE, b"")
-            self._socket.connect(address)
+        self._context = context
+        self._kind = kind
+        self._address = address
+        self._high_water = high_water
 
     def receive(self, timeout_s: float, at_most: int = 256) -> list[AnyMessage]:
         """Messages that are there, or come within the time; [] when none did."""
@@ -140,6 +144,14 @@ class Receiver:
         return messages
 
     def __enter__(self) -> Self:
+        self._socket = self._context.socket(self._kind)
+        self._socket.setsockopt(zmq.RCVHWM, self._high_water)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        if self._kind == zmq.PULL:
+            self._socket.bind(self._address)
+        else:
+            self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+            self._socket.connect(self._address)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:

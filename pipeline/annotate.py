@@ -1,0 +1,143 @@
+"""Pictures of what the pipeline believes: boxes with identities, all cameras side by side, as H.264."""
+
+import colorsys
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import cv2
+import numpy as np
+from av.video.frame import VideoFrame
+
+from pipeline.datatypes import U8, CameraIdentities, Frame, View
+from pipeline.errors import StoreError
+
+_GOLDEN = 0.618033988749895  # successive hues lie far apart
+_UNKNOWN_BGR = (160, 160, 160)
+_LARGEST_WH = (1920, 1080)
+_CELL_WH = (640, 360)
+_CLOCK = 1000  # ticks a second of the written video
+
+
+def colour_bgr(identity_id: int | None) -> tuple[int, int, int]:
+    """The same colour for an identity in every camera and run; grey for nobody."""
+    if identity_id is None:
+        return _UNKNOWN_BGR
+    red, green, blue = colorsys.hsv_to_rgb(identity_id * _GOLDEN % 1.0, 0.75, 1.0)
+    return int(blue * 255), int(green * 255), int(red * 255)
+
+
+def draw(image_bgr: U8, seen: CameraIdentities | None, title: str, size_wh: tuple[int, int], shrunk: float = 1.0) -> U8:
+    """A copy scaled into size_wh, with everybody seen and the camera's name.
+
+    Args:
+        shrunk: size of this picture by that of the frame the boxes belong to.
+    """
+    height, width = image_bgr.shape[:2]
+    scale = min(size_wh[0] / width, size_wh[1] / height)
+    inner = cv2.resize(image_bgr, (round(width * scale), round(height * scale)))
+    canvas: U8 = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    left, top = (size_wh[0] - inner.shape[1]) // 2, (size_wh[1] - inner.shape[0]) // 2
+    canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    for track in seen.tracks if seen else ():
+        x1, y1, x2, y2 = (track.box_xyxy * (shrunk * scale) + (left, top, left, top)).round().astype(int).tolist()
+        colour = colour_bgr(track.identity_id)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, 2)
+        _label(canvas, "?" if track.identity_id is None else f"{track.identity_id}", (x1, y1), colour)
+    _label(canvas, title, (4, 20), (255, 255, 255))
+    return canvas
+
+
+def _label(canvas: U8, text: str, at: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    x, y = at[0], max(at[1], height + 4)
+    cv2.rectangle(canvas, (x, y - height - 4), (x + width + 4, y), colour, -1)
+    cv2.putText(canvas, text, (x + 2, y - 3), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def view(frame: Frame) -> View:
+    """The frame as a JPEG no larger than a cell of the mosaic."""
+    height, width = frame.image_bgr.shape[:2]
+    scale = min(1.0, _CELL_WH[0] / width, _CELL_WH[1] / height)
+    small = cv2.resize(frame.image_bgr, (round(width * scale), round(height * scale))) if scale < 1 else frame.image_bgr
+    _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return View(frame.camera_id, frame.index, frame.captured_at, scale, jpeg.tobytes())
+
+
+class Mosaic:
+    """The newest picture of every camera in one grid.
+
+    Args:
+        camera_ids: in reading order.
+    """
+
+    def __init__(self, camera_ids: Sequence[str]) -> None:
+        columns = math.ceil(math.sqrt(len(camera_ids)))
+        rows = math.ceil(len(camera_ids) / columns)
+        shrink = min(1.0, _LARGEST_WH[0] / (columns * _CELL_WH[0]), _LARGEST_WH[1] / (rows * _CELL_WH[1]))
+        self._cell_wh = (int(_CELL_WH[0] * shrink) // 2 * 2, int(_CELL_WH[1] * shrink) // 2 * 2)
+        self._cells = {one: divmod(position, columns) for position, one in enumerate(camera_ids)}
+        self.image_bgr: U8 = np.zeros((rows * self._cell_wh[1], columns * self._cell_wh[0], 3), np.uint8)
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Pixels of the whole grid."""
+        return self.image_bgr.shape[1], self.image_bgr.shape[0]
+
+    def show(self, camera_id: str, image_bgr: U8, seen: CameraIdentities | None, shrunk: float = 1.0) -> None:
+        """Replaces one camera's cell."""
+        row, column = self._cells[camera_id]
+        width, height = self._cell_wh
+        cell = draw(image_bgr, seen, camera_id, self._cell_wh, shrunk)
+        self.image_bgr[row * height : (row + 1) * height, column * width : (column + 1) * width] = cell
+
+
+class VideoWriter:
+    """An H.264 file whose frames carry their times; `with` opens and finishes it.
+
+    Args:
+        size_wh: even numbers of pixels.
+    """
+
+    def __init__(self, path: Path, size_wh: tuple[int, int], fps: int = 10) -> None:
+        self._path = path
+        self._size_wh = size_wh
+        self._fps = fps
+        self._last_pts = -1
+
+    def write(self, image_bgr: U8, seconds: float) -> None:
+        """Adds one picture (H, W, 3); a time not after the last one is skipped.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        pts = round(seconds * _CLOCK)
+        if pts <= self._last_pts:
+            return
+        self._last_pts = pts
+        frame = VideoFrame.from_ndarray(image_bgr, format="bgr24")
+        frame.pts, frame.time_base = pts, Fraction(1, _CLOCK)
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except (av.error.FFmpegError, OSError) as error:
+            raise StoreError(f"{self._path}: cannot write the video: {error}; free space there") from error
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # Fragments: what was written stays playable when the process dies.
+        self._container = av.open(str(self._path), "w", options={"movflags": "frag_keyframe+empty_moov"})
+        self._stream = self._container.add_stream("libx264", rate=self._fps)
+        self._stream.width, self._stream.height = self._size_wh
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, _CLOCK)
+        self._stream.options = {"preset": "veryfast", "crf": "26", "g": str(2 * self._fps)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        if self._last_pts >= 0:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()

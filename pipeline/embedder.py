@@ -1,0 +1,89 @@
+"""Crops to unit embeddings through a re-ID network of any back end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import engines
+from pipeline.config import ReidConfig
+from pipeline.datatypes import F32, U8
+from pipeline.errors import EngineFailure
+
+DEFAULT_REID = Path(__file__).parent / "weights" / "mspf_x0_25.onnx"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crop:
+    """A box of a frame; the picture is shared, not copied.
+
+    Attributes:
+        box_xyxy: (4,) float32 pixels, may reach over the edge.
+    """
+
+    image_bgr: U8
+    box_xyxy: F32
+
+    def pixels(self) -> U8:
+        """(h, w, 3) view of what lies inside the frame, at least one pixel."""
+        height, width = self.image_bgr.shape[:2]
+        x1, y1 = np.floor(np.clip(self.box_xyxy[:2], 0, (width - 1, height - 1))).astype(int)
+        x2, y2 = np.ceil(np.clip(self.box_xyxy[2:], (x1 + 1, y1 + 1), (width, height))).astype(int)
+        return self.image_bgr[y1:y2, x1:x2]
+
+
+class Embedder:
+    """A re-ID network: RGB crops 0..255 in, unit rows out; normalisation lies inside the file's graph.
+
+    Args:
+        engine: loaded from a file whose metadata say kind=reid.
+
+    Raises:
+        EngineFailure: the file is no re-ID network.
+    """
+
+    def __init__(self, engine: engines.Engine, source: str) -> None:
+        shape = engine.inputs[0].shape
+        if engine.metadata.get("kind") != "reid" or len(shape) != 4 or shape[2] is None or shape[3] is None:
+            raise EngineFailure(
+                f"{source}: not a re-ID network (metadata kind={engine.metadata.get('kind')!r}, input {shape}); "
+                "give an .onnx exported by this project as reid.model"
+            )
+        dimension = engine.outputs[0].shape[-1]
+        self.engine = engine
+        self.dimension = int(dimension or 0)
+        self._size_wh = (int(shape[3]), int(shape[2]))
+
+    @classmethod
+    def load(cls, config: ReidConfig) -> "Embedder":
+        """The network that the settings name.
+
+        Raises:
+            EngineFailure: missing, of the wrong kind, or not runnable here.
+        """
+        path = DEFAULT_REID if config.model == "default" else Path(config.model)
+        try:
+            return cls(engines.load(path, config.backend, config.precision), str(path))
+        except engines.EngineError as error:
+            raise EngineFailure(str(error)) from error
+
+    def embed(self, crops: Sequence[Crop]) -> F32:
+        """(N, D) unit rows, (0, D) for no crops.
+
+        Raises:
+            EngineFailure: the network cannot run.
+        """
+        if not crops:
+            return np.zeros((0, self.dimension), np.float32)
+        width, height = self._size_wh
+        batch = np.empty((len(crops), height, width, 3), np.uint8)
+        for row, crop in enumerate(crops):
+            cv2.resize(crop.pixels(), self._size_wh, dst=batch[row], interpolation=cv2.INTER_LINEAR)
+        try:
+            (embeddings,) = self.engine(np.ascontiguousarray(batch[..., ::-1].transpose(0, 3, 1, 2), np.float32))
+        except engines.EngineError as error:
+            raise EngineFailure(str(error)) from error
+        unit: F32 = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+        return unit

@@ -1,0 +1,162 @@
+"""Files to identities in one process: no frame is dropped, and the same files give the same event log, byte for byte.
+
+Worker and matcher are joined by a function call and time comes from the files; the networks of the next step run in
+a thread while this one is tracked and matched.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from pipeline.annotate import Mosaic, VideoWriter
+from pipeline.config import Site
+from pipeline.datatypes import CameraIdentities, CameraState, Detections, Frame
+from pipeline.detector import Detector
+from pipeline.embedder import Embedder
+from pipeline.errors import SourceError
+from pipeline.match_service import MatchService
+from pipeline.matcher import Matcher
+from pipeline.results import Summary, camera_summary
+from pipeline.sinks import RunWriter
+from pipeline.sources import FileReplay
+from pipeline.store import Store
+from pipeline.telemetry import CameraCounters, Latencies
+from pipeline.worker import Worker
+
+log = logging.getLogger(__name__)
+
+_SAME_MOMENT_S = 0.02  # frames of different cameras this close share a step
+_AHEAD = 2  # steps whose detections are computed while an earlier one is matched
+
+Progress = Callable[[Mapping[str, CameraCounters], int], None]
+
+
+class Replay:
+    """One replay of a site of files into a run directory, whatever an earlier run left there replaced.
+
+    Args:
+        video: also write mosaic.mp4.
+        on_progress: called about twice a second with each camera's counters and the number of identities.
+    """
+
+    def __init__(self, site: Site, out: Path, *, video: bool = False, on_progress: Progress | None = None) -> None:
+        self._site = site
+        self._out = out
+        self._video = video
+        self._on_progress = on_progress
+        self._ids = [camera.id for camera in site.cameras]
+        self._counters = {one: CameraCounters() for one in self._ids}
+        self._latencies = Latencies()
+
+    def run(self) -> Summary:
+        """Replays everything.
+
+        Raises:
+            EngineFailure: a network cannot be loaded or run.
+            StoreError: the run directory cannot be written.
+        """
+        for old in ("identities.db", "identities.db-wal", "identities.db-shm", "summary.json", "mosaic.mp4"):
+            (self._out / old).unlink(missing_ok=True)
+        embedder = Embedder.load(self._site.reid)
+        worker = Worker(self._site, 0, Detector.load(self._site.detector), embedder)
+        with ExitStack() as stack:
+            writer = stack.enter_context(RunWriter(self._out, self._ids, fresh=True))
+            store = stack.enter_context(Store(self._out / "identities.db", embedder.dimension))
+            service = MatchService(Matcher(self._site.matcher, embedder.dimension), store, writer)
+            mosaic = Mosaic(self._ids) if self._video else None
+            film = stack.enter_context(VideoWriter(self._out / "mosaic.mp4", mosaic.size_wh)) if mosaic else None
+            started = time.monotonic()
+            self._play(worker, service, writer, mosaic, film)
+            return self._summary(service, time.monotonic() - started)
+
+    def _play(
+        self, worker: Worker, service: MatchService, writer: RunWriter, mosaic: Mosaic | None, film: VideoWriter | None
+    ) -> None:
+        shown_at = 0.0
+        start: float | None = None
+        for frames, detections in _detected(worker, self._steps(writer)):
+            answers = service.step(worker.follow(frames, detections))
+            self._count(worker, answers)
+            if mosaic and film:
+                start = frames[0].captured_at if start is None else start
+                for frame, answer in zip(frames, answers, strict=True):
+                    mosaic.show(frame.camera_id, frame.image_bgr, answer)
+                film.write(mosaic.image_bgr, frames[0].captured_at - start)
+            if self._on_progress and time.monotonic() - shown_at > 0.5:
+                self._on_progress(self._counters, service.identities)
+                shown_at = time.monotonic()
+        for camera_id in self._ids:
+            service.step(worker.finish(camera_id))
+        service.save()
+
+    def _steps(self, writer: RunWriter) -> Iterator[list[Frame]]:
+        """Frames of the same moment, one a camera at most, in order of time."""
+        with ExitStack() as stack:
+            readers = [stack.enter_context(FileReplay(camera)) for camera in self._site.cameras]
+            heads = {reader.camera.id: self._next(reader, writer, 0.0) for reader in readers}
+            while present := [frame for frame in heads.values() if frame is not None]:
+                moment = min(frame.captured_at for frame in present) + _SAME_MOMENT_S
+                yield [frame for frame in present if frame.captured_at <= moment]
+                for reader in readers:
+                    head = heads[reader.camera.id]
+                    if head is not None and head.captured_at <= moment:
+                        heads[reader.camera.id] = self._next(reader, writer, head.captured_at)
+
+    def _next(self, reader: FileReplay, writer: RunWriter, now: float) -> Frame | None:
+        counters = self._counters[reader.camera.id]
+        try:
+            frame = reader.next()
+            reason = "end of file"
+        except SourceError as error:
+            frame, reason = None, str(error)
+            log.warning("%s", error)
+        if frame is not None and not counters.up:
+            writer.camera(CameraState(reader.camera.id, frame.captured_at, up=True))
+        if frame is None:
+            writer.camera(CameraState(reader.camera.id, now, up=False, reason=reason))
+            counters.ended, counters.reason = True, reason
+        counters.up = frame is not None
+        return frame
+
+    def _count(self, worker: Worker, answers: list[CameraIdentities]) -> None:
+        for answer in answers:
+            counters = self._counters[answer.camera_id]
+            counters.frames += 1
+            counters.visible = len(answer.tracks)
+            counters.crops += worker.counts.crops[answer.camera_id]
+            counters.tracks = max([counters.tracks, *(track.track_id for track in answer.tracks)])
+            self._latencies.add(answer.decided_at - answer.arrived_at)
+
+    def _summary(self, service: MatchService, seconds: float) -> Summary:
+        cameras = {one: camera_summary([counters], seconds) for one, counters in self._counters.items()}
+        return Summary(
+            mode="replay",
+            identities=service.identities,
+            seconds=round(seconds, 2),
+            fps=round(sum(camera.frames for camera in cameras.values()) / seconds, 1),
+            cameras=cameras,
+            latency_ms=self._latencies.summary(),
+            rss_mb=round(psutil.Process().memory_info().rss / 2**20, 1),
+        )
+
+
+def _detected(worker: Worker, steps: Iterator[list[Frame]]) -> Iterator[tuple[list[Frame], list[Detections]]]:
+    """Each step with its detections, which a thread computes ahead."""
+    with ThreadPoolExecutor(1, "detect") as pool:
+        ahead: deque[tuple[list[Frame], Future[list[Detections]]]] = deque()
+        for frames in steps:
+            now = time.time()
+            stamped = [replace(frame, arrived_at=now) for frame in frames]
+            ahead.append((stamped, pool.submit(worker.detect, stamped)))
+            if len(ahead) > _AHEAD:
+                done, detections = ahead.popleft()
+                yield done, detections.result()
+        for done, detections in ahead:
+            yield done, detections.result()

@@ -1,0 +1,149 @@
+"""What a run leaves behind: reading a run directory and its ground truth, and the summary of both."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from pipeline.errors import ConfigError
+from pipeline.evaluation import Boxes, Scores, merged, score
+from pipeline.telemetry import CameraCounters
+
+_ONLINE = (
+    "strictly online: every box has the identity its track held when the box was written (those before a track's first "
+    "identity have that one, those of tracks without one are absent)"
+)
+_AFTER = "after merges: as strictly online, then every merge in events.jsonl carried out over the whole run"
+_RULES = "all cameras one sequence, global ids, IDF1 at IoU 0.5, boxes with consider=0 ignored"
+
+
+class CameraSummary(msgspec.Struct):
+    """One camera over a whole run; fps is processed frames by the run's wall time."""
+
+    frames: int
+    fps: float
+    dropped: int
+    tracks: int
+    crops: int
+    reconnects: int
+    drop_reasons: dict[str, int]
+
+
+class Evaluation(msgspec.Struct):
+    """Cross-camera scores in 0..1, strictly online; `after_merges` beside them."""
+
+    idf1: float
+    hota: float
+    assa: float
+    deta: float
+    precision: float
+    recall: float
+    id_switches: int
+    protocol: str
+    after_merges: dict[str, float | int | str] = {}
+
+
+class Summary(msgspec.Struct):
+    """summary.json of a run directory.
+
+    Attributes:
+        latency_ms: p50, p95, p99 from a frame's arrival to its identities; in a replay from the start of its step.
+        rss_mb: resident memory of all processes at the end, shared pages counted once a process.
+    """
+
+    mode: str
+    identities: int
+    seconds: float
+    fps: float
+    cameras: dict[str, CameraSummary]
+    latency_ms: dict[str, float]
+    rss_mb: float
+    restarts: int = 0
+    evaluation: Evaluation | None = None
+
+
+def read_boxes(path: Path) -> Boxes:
+    """Boxes of a MOT file: frame,id,x,y,w,h,consider,…; a seventh value of 0 marks a person not to be considered.
+
+    Raises:
+        ConfigError: missing, or a line of another form.
+    """
+    try:
+        lines = [line.split(",") for line in path.read_text().splitlines() if line.strip()]
+        rows = np.array([[float(value) for value in line[:7]] for line in lines]).reshape(-1, 7)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read boxes: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not a MOT file (frame,id,x,y,w,h,score,… a line): {error}") from error
+    frame, identity = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
+    return Boxes(frame, identity, rows[:, 2:6].astype(np.float32), rows[:, 6] != 0)
+
+
+def read_merges(path: Path) -> dict[int, int]:
+    """Identity to the one it became, from events.jsonl; {} when the file is missing."""
+    if not path.is_file():
+        return {}
+    events = [msgspec.json.decode(line) for line in path.read_bytes().splitlines() if line.strip()]
+    return {event["replaces"]: event["identity"] for event in events if event["event"] == "merge"}
+
+
+def evaluate_run(run: Path, truth: Path) -> Evaluation:
+    """Scores of a run directory against a folder of MOT files named like its cameras.
+
+    Raises:
+        ConfigError: a folder is missing or holds no file that belongs to the other.
+    """
+    known = {path.stem: path for path in sorted(truth.glob("*.txt"))}
+    tracks = {path.stem: path for path in sorted((run / "tracks").glob("*.txt"))}
+    common = sorted(known.keys() & tracks.keys())
+    if not common:
+        raise ConfigError(
+            f"no camera of {run / 'tracks'} ({', '.join(tracks) or 'no file'}) has truth in {truth} "
+            f"({', '.join(known) or 'no file'}); files are named <camera id>.txt"
+        )
+    people = {camera: read_boxes(known[camera]) for camera in common}
+    found = {camera: read_boxes(tracks[camera]) for camera in common}
+    stamp = f"{_RULES}; TrackEval {_trackeval_version()}; cameras {', '.join(common)}"
+    online = score(people, found, f"{_ONLINE}; {stamp}")
+    became = read_merges(run / "events.jsonl")
+    after = score(people, _with_merges(found, became), f"{_AFTER}; {stamp}")
+    return Evaluation(**_rounded(online), after_merges=_rounded(after))
+
+
+def _with_merges(found: Mapping[str, Boxes], became: Mapping[int, int]) -> dict[str, Boxes]:
+    return {
+        camera: Boxes(boxes.frame, merged(boxes.identity, became), boxes.boxes_xywh, boxes.consider)
+        for camera, boxes in found.items()
+    }
+
+
+def _rounded(scores: Scores) -> dict[str, float | int | str]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(scores).items()}
+
+
+def _trackeval_version() -> str:
+    try:
+        return version("trackeval")
+    except PackageNotFoundError as error:
+        raise ConfigError('scores need TrackEval; pip install "mspf-pipeline[evaluate]"') from error
+
+
+def camera_summary(parts: list[CameraCounters], seconds: float) -> CameraSummary:
+    """One camera's totals over all the workers that served it in turn."""
+    reasons: dict[str, int] = {}
+    for part in parts:
+        for reason, count in part.dropped.items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    frames = sum(part.frames for part in parts)
+    return CameraSummary(
+        frames=frames,
+        fps=round(frames / max(seconds, 1e-3), 2),
+        dropped=sum(reasons.values()),
+        tracks=sum(part.tracks for part in parts),
+        crops=sum(part.crops for part in parts),
+        reconnects=sum(part.reconnects for part in parts),
+        drop_reasons=reasons,
+    )

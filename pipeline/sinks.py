@@ -1,0 +1,170 @@
+"""The run directory: events.jsonl, tracks/<camera>.txt and summary.json. A full disk delays lines, it loses none."""
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from pipeline.datatypes import (
+    Assignment,
+    CameraIdentities,
+    CameraState,
+    Confirmation,
+    Decision,
+    Expiry,
+    Merge,
+    TrackKey,
+)
+from pipeline.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+_PENDING_LIMIT = 64 * 2**20
+
+
+class AppendFile:
+    """A text file that only grows; what cannot be written now is kept, in order, and written later.
+
+    Args:
+        fresh: start empty instead of after what is there.
+    """
+
+    def __init__(self, path: Path, *, fresh: bool) -> None:
+        self.lost_bytes = 0
+        self._path = path
+        self._flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if fresh else 0)
+        self._pending = bytearray()
+        self._failing = False
+
+    def write(self, text: str) -> None:
+        """Appends text now, or as soon as the disk takes it again."""
+        self._pending += text.encode()
+        self.flush()
+
+    def flush(self) -> None:
+        """Tries to write what is pending."""
+        try:
+            while self._pending:
+                del self._pending[: os.write(self._file, self._pending)]
+            if self._failing:
+                log.warning("%s: writing again, nothing is missing", self._path)
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                log.error("%s: cannot write: %s; lines are kept until there is space", self._path, error.strerror)
+            self._failing = True
+            if len(self._pending) > _PENDING_LIMIT:
+                self.lost_bytes += len(self._pending)
+                self._pending.clear()
+
+    def __enter__(self) -> Self:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, self._flags, 0o644)
+        except OSError as error:
+            raise StoreError(f"{self._path}: cannot write: {error.strerror}; give another --out") from error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self.flush()
+        os.close(self._file)
+
+
+class RunWriter:
+    """Writes events and tracks as they are decided; `with` opens and closes the files.
+
+    A track's boxes wait until it has its first identity and are written with that; later ones carry the identity that
+    holds at their frame. Boxes of tracks that never get one are not written.
+
+    Args:
+        fresh: start the files anew (a replay) instead of after an earlier run (a restart).
+    """
+
+    def __init__(self, out: Path, camera_ids: Sequence[str], *, fresh: bool) -> None:
+        self._events = AppendFile(out / "events.jsonl", fresh=fresh)
+        self._tracks = {one: AppendFile(out / "tracks" / f"{one}.txt", fresh=fresh) for one in camera_ids}
+        self._waiting: dict[TrackKey, list[str]] = {}
+
+    def __enter__(self) -> Self:
+        self._events.__enter__()
+        for file in self._tracks.values():
+            file.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        for file in (self._events, *self._tracks.values()):
+            file.__exit__(kind, value, at)
+
+    def camera(self, state: CameraState) -> None:
+        """Notes that a camera came up or went down."""
+        kind = "camera_up" if state.up else "camera_down"
+        self._event(state.at, kind, camera=state.camera_id, **({} if state.up else {"reason": state.reason}))
+
+    def decide(self, decisions: Sequence[Decision]) -> None:
+        """Notes decisions in the order in which they hold."""
+        for decision in decisions:
+            name, facts = _described(decision)
+            self._event(decision.decided_at, name, **facts)
+
+    def see(self, seen: CameraIdentities) -> None:
+        """Writes the boxes of one frame, MOT format, frames counted from 1."""
+        lines = []
+        for track in seen.tracks:
+            key = TrackKey(seen.camera_id, seen.epoch, track.track_id)
+            x1, y1, x2, y2 = (float(value) for value in track.box_xyxy)
+            box = f"{x1:.1f},{y1:.1f},{x2 - x1:.1f},{y2 - y1:.1f},{track.score:.3f},-1,-1,-1"
+            waiting = self._waiting.setdefault(key, [])
+            waiting.append(f"{seen.frame_index + 1},%d,{box}\n")
+            if track.identity_id is not None:
+                lines += [line % track.identity_id for line in self._waiting.pop(key)]
+        if lines:
+            self._tracks[seen.camera_id].write("".join(lines))
+
+    def close_track(self, key: TrackKey) -> None:
+        """Forgets the waiting boxes of a track that ended."""
+        self._waiting.pop(key, None)
+
+    def _event(self, at: float, event: str, **facts: object) -> None:
+        line = {"at": round(at, 3), "event": event, **facts}
+        self._events.write(msgspec.json.encode(line).decode() + "\n")
+
+
+def _described(decision: Decision) -> tuple[str, dict[str, object]]:
+    match decision:
+        case Assignment(track=track):
+            similarity = None if math.isnan(decision.similarity) else round(decision.similarity, 4)
+            return "assignment", {
+                "camera": track.camera_id,
+                "epoch": track.epoch,
+                "track": track.track_id,
+                "identity": decision.identity_id,
+                "similarity": similarity,
+                "new": decision.is_new,
+                "replaces": decision.replaces,
+            }
+        case Merge():
+            similarity = round(decision.similarity, 4)
+            return "merge", {"identity": decision.identity_id, "replaces": decision.replaces, "similarity": similarity}
+        case Confirmation():
+            return "confirmed", {"identity": decision.identity_id}
+        case Expiry():
+            return "expired", {"identity": decision.identity_id}
+
+
+def write_json(path: Path, value: object) -> None:
+    """Replaces a JSON file in one move, so that a reader never sees half of it.
+
+    Raises:
+        StoreError: it cannot be written; the former file is still there.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+        part.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot write: {error.strerror}; free space or give another --out") from error

@@ -1,0 +1,296 @@
+"""Pictures from files, RTSP streams and webcams; for a live camera a thread keeps only the newest one."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+
+from pipeline.config import CameraConfig, redact
+from pipeline.datatypes import U8, Frame
+from pipeline.errors import SourceError
+
+log = logging.getLogger(__name__)
+
+_OPEN_TIMEOUT_S = 5.0
+_BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+_CORRUPT_LIMIT = 100  # undecodable packets in a row before a source counts as broken
+_READ_AHEAD = 8
+
+
+class Picture(Protocol):
+    """A decoded picture whose pixels are converted only when wanted."""
+
+    def bgr(self) -> U8:
+        """(H, W, 3) uint8."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    frame: VideoFrame
+
+    def bgr(self) -> U8:
+        return np.asarray(self.frame.to_ndarray(format="bgr24"), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Grabbed:
+    image_bgr: U8
+
+    def bgr(self) -> U8:
+        return self.image_bgr
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A picture and its container time in seconds."""
+
+    seconds: float
+    picture: Picture
+
+
+def read_video(camera: CameraConfig) -> Iterator[Timed]:
+    """Every picture of a source, in order, until a file ends.
+
+    Raises:
+        SourceError: it cannot be opened, stops answering, is corrupt, or a file ends before its stated length.
+    """
+    if camera.url.startswith("webcam:"):
+        yield from _read_webcam(camera)
+    else:
+        yield from _read_container(camera)
+
+
+def _read_container(camera: CameraConfig) -> Iterator[Timed]:
+    with _opened(camera) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO" if camera.is_file else "SLICE"
+        count, corrupt, seconds = 0, 0, 0.0
+        try:
+            for packet in container.demux(stream):
+                try:
+                    frames = packet.decode()
+                except av.error.InvalidDataError as error:
+                    corrupt += 1
+                    if corrupt > _CORRUPT_LIMIT:
+                        raise SourceError(_broken(camera, count, seconds, error)) from error
+                    continue
+                for frame in frames:
+                    corrupt = 0
+                    count += 1
+                    seconds = frame.time if frame.time is not None else count / float(stream.average_rate or 25)
+                    yield Timed(seconds, _Decoded(frame))
+        except (av.error.FFmpegError, OSError) as error:
+            raise SourceError(_broken(camera, count, seconds, error)) from error
+        if not camera.is_file:
+            raise SourceError(f"{camera.id}: {camera.safe_url} ended its stream after {count} frames; reconnecting")
+        if count < stream.frames:
+            raise SourceError(
+                f"{camera.id}: {camera.safe_url}: {count} of {stream.frames} frames could be read; "
+                "the file is truncated or damaged, copy it again"
+            )
+
+
+@contextmanager
+def _opened(camera: CameraConfig) -> Iterator[InputContainer]:
+    options = {"rtsp_transport": "tcp", "fflags": "nobuffer"} if camera.url.startswith("rtsp") else {}
+    try:
+        container = av.open(camera.url, options=options, timeout=(_OPEN_TIMEOUT_S, camera.max_age_s))
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise SourceError(_unopened(camera, error)) from error
+    with container:
+        if not container.streams.video:
+            raise SourceError(f"{camera.id}: {camera.safe_url} holds no video; give a video file or stream")
+        yield container
+
+
+def _unopened(camera: CameraConfig, error: Exception) -> str:
+    advice = {
+        av.error.FileNotFoundError: "no such file; check the url, relative paths start at cams.yaml",
+        av.error.InvalidDataError: "not a video that can be read; the file may be truncated, copy it again",
+        av.error.HTTPUnauthorizedError: "user or password refused; check the secret behind the url",
+        av.error.HTTPNotFoundError: "the server knows no such stream; check the path of the url",
+        av.error.ConnectionRefusedError: "connection refused; check host and port, and that the camera is on",
+        av.error.ExitError: f"no video within {_OPEN_TIMEOUT_S:g} s; check host, path, cable and firewall",
+        av.error.ProtocolNotFoundError: "unknown kind of url; use rtsp://, http://, a file or webcam:N",
+    }
+    if not camera.is_file:  # a host that accepts and stays silent ends as invalid data
+        advice[av.error.InvalidDataError] = advice[av.error.ExitError]
+    reason = next((text for kind, text in advice.items() if isinstance(error, kind)), "")
+    return f"{camera.id}: cannot open {camera.safe_url}: {reason or redact(str(error)).replace(camera.url, '')}"
+
+
+def _broken(camera: CameraConfig, count: int, seconds: float, error: Exception) -> str:
+    if isinstance(error, av.error.ExitError):
+        return f"{camera.id}: no frame for {camera.max_age_s:g} s from {camera.safe_url}; check it or raise max_age_s"
+    reason = redact(str(error)).replace(camera.url, "")
+    return f"{camera.id}: {camera.safe_url} broke after {count} frames ({seconds:.1f} s): {reason}"
+
+
+def _read_webcam(camera: CameraConfig) -> Iterator[Timed]:
+    number = camera.url.removeprefix("webcam:")
+    if not number.isdecimal():
+        raise SourceError(f"{camera.id}: {camera.url!r} names no webcam; write webcam:0 for the first")
+    device = cv2.VideoCapture(int(number))
+    try:
+        if not device.isOpened():
+            raise SourceError(f"{camera.id}: webcam {number} cannot be opened; is it plugged in and not in use?")
+        while True:
+            there, image = device.read()
+            if not there:
+                raise SourceError(f"{camera.id}: webcam {number} delivers no more frames; is it still plugged in?")
+            yield Timed(time.monotonic(), _Grabbed(image.astype(np.uint8, copy=False)))
+    finally:
+        device.release()
+
+
+@dataclass(slots=True)
+class CaptureState:
+    """What a live camera's thread tells; `changes` counts ups and downs."""
+
+    up: bool = False
+    reason: str = "connecting"
+    changes: int = 0
+    captured: int = 0
+    overwritten: int = 0
+    reconnects: int = 0
+    ended: bool = False
+
+
+class LiveCapture:
+    """Thread of one live camera: reads, reconnects with back-off, and keeps the newest picture only.
+
+    A file is played at its own speed. `with` starts and stops the thread.
+
+    Args:
+        notify: called after each new picture and each change of state, from the thread.
+    """
+
+    def __init__(self, camera: CameraConfig, notify: Callable[[], None]) -> None:
+        self.camera = camera
+        self.state = CaptureState()
+        self._notify = notify
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._newest: tuple[int, float, Picture] | None = None
+
+    def take(self) -> Frame | None:
+        """The newest frame that was not taken yet, or None."""
+        with self._lock:
+            newest, self._newest = self._newest, None
+        if newest is None:
+            return None
+        index, arrived_at, picture = newest
+        return Frame(self.camera.id, index, arrived_at, arrived_at, picture.bgr())
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run, name=f"capture-{self.camera.id}", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join(timeout=2.0)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            before = self.state.captured
+            try:
+                self._read()
+                self._change(up=False, reason="end of file")
+                self.state.ended = True
+                self._notify()
+                return
+            except SourceError as error:
+                failures = 0 if self.state.captured > before else failures + 1
+                self._change(up=False, reason=str(error))
+            if self.camera.is_file:
+                self.state.ended = True
+                self._notify()
+                return
+            self.state.reconnects += 1
+            self._stop.wait(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+
+    def _read(self) -> None:
+        started: float | None = None
+        for timed in read_video(self.camera):
+            if self.camera.is_file:
+                started = time.monotonic() - timed.seconds if started is None else started
+                self._stop.wait(max(0.0, started + timed.seconds - time.monotonic()))
+            if self._stop.is_set():
+                return
+            if not self.state.up:
+                self._change(up=True, reason="")
+            with self._lock:
+                self.state.overwritten += self._newest is not None
+                self._newest = (self.state.captured, time.time(), timed.picture)
+            self.state.captured += 1
+            self._notify()
+
+    def _change(self, *, up: bool, reason: str) -> None:
+        if (up, reason) != (self.state.up, self.state.reason):
+            self.state.up, self.state.reason = up, reason
+            self.state.changes += 1
+            log.info("%s", f"{self.camera.id}: frames are coming" if up else reason)
+            self._notify()
+
+
+class FileReplay:
+    """Every frame of a file in order, decoded ahead by a thread; `with` starts and stops it."""
+
+    def __init__(self, camera: CameraConfig) -> None:
+        self.camera = camera
+        self._queue: queue.Queue[Frame | SourceError | None] = queue.Queue(_READ_AHEAD)
+        self._stop = threading.Event()
+
+    def next(self) -> Frame | None:
+        """The next frame, None at the end.
+
+        Raises:
+            SourceError: the file cannot be read further; what was read before has been returned.
+        """
+        found = self._queue.get()
+        if isinstance(found, SourceError):
+            raise found
+        return found
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run, name=f"replay-{self.camera.id}", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join(timeout=2.0)
+
+    def _run(self) -> None:
+        try:
+            for index, timed in enumerate(read_video(self.camera)):
+                captured_at = self.camera.started_at + timed.seconds
+                image = timed.picture.bgr()
+                if not self._put(Frame(self.camera.id, index, captured_at, time.time(), image)):
+                    return
+            self._put(None)
+        except SourceError as error:
+            self._put(error)
+
+    def _put(self, item: Frame | SourceError | None) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False

@@ -1,0 +1,119 @@
+"""Frames of several cameras to tracklets: one batched detector call and one batched re-ID call a step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.config import Site
+from pipeline.datatypes import CameraUpdate, Detections, Frame, Track
+from pipeline.detector import Detector
+from pipeline.embedder import Crop, Embedder
+from pipeline.quality import box_quality, sharpness
+from pipeline.tracker import CameraTracker, Tracked
+from pipeline.tracklets import TrackletBook
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    """A crop that its camera wants described."""
+
+    camera_id: str
+    track: Track
+    crop: Crop
+    quality: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepCounts:
+    """People seen and crops described by the last step, for the counters."""
+
+    visible: dict[str, int]
+    crops: dict[str, int]
+
+
+class Worker:
+    """The per-camera state of some cameras and the two networks they share. No clock, no sockets.
+
+    Args:
+        epoch: names this worker's numbering of tracks; grows from start to start.
+    """
+
+    def __init__(self, site: Site, epoch: int, detector: Detector, embedder: Embedder) -> None:
+        self._site = site
+        self._epoch = epoch
+        self._detector = detector
+        self._embedder = embedder
+        self._trackers: dict[str, CameraTracker] = {}
+        self._books: dict[str, TrackletBook] = {}
+        self._last: dict[str, Frame] = {}
+        self.counts = StepCounts({}, {})
+
+    def step(self, frames: Sequence[Frame]) -> list[CameraUpdate]:
+        """One update a frame; at most one frame a camera.
+
+        Raises:
+            EngineFailure: a network cannot run.
+        """
+        return self.follow(frames, self.detect(frames))
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """People in each frame. Stateless, so that a replay may run it ahead."""
+        return self._detector.detect([frame.image_bgr for frame in frames])
+
+    def follow(self, frames: Sequence[Frame], detections: Sequence[Detections]) -> list[CameraUpdate]:
+        """Tracks, describes and reports the people detected in each frame."""
+        tracked = [self._track(frame, found) for frame, found in zip(frames, detections, strict=True)]
+        wanted = [one for frame, seen in zip(frames, tracked, strict=True) for one in self._candidates(frame, seen)]
+        chosen = sorted(wanted, key=lambda one: -one.quality)[: self._site.reid.max_batch]
+        embeddings = self._embedder.embed([one.crop for one in chosen])
+        for one, embedding in zip(chosen, embeddings, strict=True):
+            self._books[one.camera_id].add(one.track, embedding, one.quality)
+        self.counts = StepCounts(
+            {frame.camera_id: len(seen.visible) for frame, seen in zip(frames, tracked, strict=True)},
+            {frame.camera_id: sum(one.camera_id == frame.camera_id for one in chosen) for frame in frames},
+        )
+        return [self._update(frame, seen) for frame, seen in zip(frames, tracked, strict=True)]
+
+    def finish(self, camera_id: str) -> list[CameraUpdate]:
+        """Closes the tracks of a camera that has ended; [] when it never delivered a frame."""
+        if camera_id not in self._trackers:
+            return []
+        return [self._update(self._last[camera_id], Tracked((), self._trackers[camera_id].close()))]
+
+    def _track(self, frame: Frame, detections: Detections) -> Tracked:
+        if frame.camera_id not in self._trackers:
+            self._trackers[frame.camera_id] = CameraTracker(self._site.tracker)
+            self._books[frame.camera_id] = TrackletBook(self._site.reid, self._site.quality, self._embedder.dimension)
+        self._last[frame.camera_id] = frame
+        return self._trackers[frame.camera_id].step(detections, frame.captured_at)
+
+    def _candidates(self, frame: Frame, tracked: Tracked) -> list[_Candidate]:
+        if not tracked.visible:
+            return []
+        boxes = np.stack([track.box_xyxy for track in tracked.visible])
+        height, width = frame.image_bgr.shape[:2]
+        book = self._books[frame.camera_id]
+        candidates = []
+        for track, quality in zip(
+            tracked.visible, box_quality(boxes, (width, height), self._site.quality), strict=True
+        ):
+            if book.wants(track, float(quality)):
+                crop = Crop(frame.image_bgr, track.box_xyxy)
+                total = float(quality) * sharpness(crop.pixels())
+                if book.wants(track, total):
+                    candidates.append(_Candidate(frame.camera_id, track, crop, total))
+        return candidates
+
+    def _update(self, frame: Frame, tracked: Tracked) -> CameraUpdate:
+        book = self._books[frame.camera_id]
+        tracklets = [book.snapshot(track) for track in tracked.visible]
+        tracklets += [book.snapshot(track, closed=True) for track in tracked.closed]
+        return CameraUpdate(
+            camera_id=frame.camera_id,
+            epoch=self._epoch,
+            frame_index=frame.index,
+            captured_at=frame.captured_at,
+            arrived_at=frame.arrived_at,
+            tracklets=tuple(tracklets),
+        )
