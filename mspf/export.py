@@ -1,0 +1,90 @@
+"""One ONNX file that goes from pixels to unit rows, and says in its metadata what it is and what it wants."""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import onnx
+import torch
+from torch import Tensor, nn
+
+from mspf.network import MSPF, MSPFConfig
+from mspf.training import MEAN, STD, normalise
+
+OPSET = 17
+
+
+class RunTimeNetwork(nn.Module):
+    """MSPF with its normalisation inside: RGB (B, 3, H, W) float32 in 0..255 -> unit rows (B, length)."""
+
+    def __init__(self, network: MSPF) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        rows: Tensor = self.network(normalise(images))
+        return rows
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """Digest of every tensor of the state, by sorted name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_network(checkpoint: Path) -> MSPF:
+    """The averaged network of a checkpoint, in eval mode."""
+    state = torch.load(checkpoint, weights_only=True)
+    config = msgspec.convert(msgspec.json.decode(state["config"])["network"], MSPFConfig)
+    network = MSPF(config).eval().requires_grad_(False)
+    network.load_state_dict(state["averaged"])
+    return network
+
+
+def metadata(network: MSPF, size_hw: tuple[int, int], training_data: str) -> dict[str, str]:
+    """What a user of the file has to know, as the strings that ONNX stores."""
+    config = network.config
+    return {
+        "kind": "reid",
+        "architecture": "MSPF",
+        "input_height": str(size_hw[0]),
+        "input_width": str(size_hw[1]),
+        "layout": "NCHW",
+        "channel_order": "RGB",
+        "value_range": "0..255",
+        "mean": " ".join(map(str, MEAN)),
+        "std": " ".join(map(str, STD)),
+        "normalisation": "inside the graph: (images / 255 - mean) / std",
+        "descriptor_length": str(config.compact or config.fused_length + config.local_length),
+        "width": str(config.width),
+        "config": msgspec.json.encode(config).decode(),
+        "training_data": training_data,
+        "weights_sha256": weights_sha256(network),
+    }
+
+
+def export_onnx(network: MSPF, path: Path, size_hw: tuple[int, int], facts: Mapping[str, str]) -> None:
+    """Write the network with a dynamic batch: `images` (N, 3, H, W) float32 -> `embeddings` (N, length)."""
+    example = torch.zeros(2, 3, *size_hw)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter is deprecated, but needs no further package
+        torch.onnx.export(
+            RunTimeNetwork(network).eval(),
+            (example,),
+            str(path),
+            input_names=["images"],
+            output_names=["embeddings"],
+            dynamic_axes={"images": {0: "batch"}, "embeddings": {0: "batch"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, dict(facts))
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
