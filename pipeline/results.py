@@ -110,7 +110,7 @@ def evaluate_run(run: Path, truth: Path) -> Evaluation:
     online = score(people, found, f"{_ONLINE}; {stamp}")
     became = read_merges(run / "events.jsonl")
     after = score(people, _with_merges(found, became), f"{_AFTER}; {stamp}")
-    return Evaluation(**_rounded(online), after_merges=_rounded(after))
+    return msgspec.convert({**_rounded(online), "after_merges": _rounded(after)}, Evaluation)
 
 
 def _with_merges(found: Mapping[str, Boxes], became: Mapping[int, int]) -> dict[str, Boxes]:

@@ -1,0 +1,229 @@
+"""The command line: run, simulate, evaluate, check."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.progress import Progress, TimeRemainingColumn
+from rich.table import Table
+
+from pipeline.config import Site, load_site
+from pipeline.errors import ConfigError, PipelineError, SourceError, StoreError
+from pipeline.results import Evaluation, Summary, evaluate_run
+from pipeline.sinks import write_json
+from pipeline.telemetry import CameraCounters
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="From camera streams to cross-camera identities. Try: mspf-pipeline run --cams configs/demo.yaml",
+)
+console = Console(highlight=False)
+
+Cams = Annotated[Path, typer.Option("--cams", help="The site: a cams.yaml.")]
+
+
+def main() -> None:
+    """Entry point: failures a user can mend are one line, and exit status 2."""
+    try:
+        app()
+    except PipelineError as error:
+        Console(stderr=True, highlight=False).print(str(error), style="bold red", markup=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@app.command()
+def run(
+    cams: Cams,
+    out: Annotated[Path | None, typer.Option(help="Run directory; default runs/<date and time>.")] = None,
+    replay: Annotated[
+        bool | None,
+        typer.Option(
+            "--replay/--live",
+            help="Replay files as fast as they go, no frame dropped; or play them, like streams, at their own speed. "
+            "Default: replay when every source is a file.",
+        ),
+    ] = None,
+    video: Annotated[bool, typer.Option("--video", help="Also write mosaic.mp4, all cameras annotated.")] = False,
+    seconds: Annotated[float | None, typer.Option(help="Stop a live run after so long; default: never.")] = None,
+) -> None:
+    """Follow people through all cameras of a site.
+
+    Example: mspf-pipeline run --cams cams.yaml --video
+    """
+    site = load_site(cams)
+    streams = [camera.id for camera in site.cameras if not camera.is_file]
+    if replay and streams:
+        raise ConfigError(f"--replay needs files; {', '.join(streams)} can only run --live")
+    out = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    _make(out)
+    replay = not streams if replay is None else replay
+    summary = _replay(site, out, video) if replay else _live(site, out, video, seconds)
+    if site.truth:
+        summary.evaluation = evaluate_run(out, Path(site.truth))
+    write_json(out / "summary.json", summary)
+    _show(summary, out)
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{out}: cannot make the run directory: {error.strerror}; give another --out") from error
+
+
+def _replay(site: Site, out: Path, video: bool) -> Summary:
+    from pipeline.processes import log_to
+    from pipeline.replay import Replay
+
+    log_to(out / "pipeline.log", "replay")
+    with _progress() as show:
+        return Replay(site, out, video=video, on_progress=show).run()
+
+
+def _live(site: Site, out: Path, video: bool, seconds: float | None) -> Summary:
+    from pipeline.processes import log_to
+    from pipeline.supervisor import Supervisor
+
+    log_to(out / "pipeline.log", "supervisor")
+    with _progress() as show:
+        return Supervisor(site, out, video=video, seconds=seconds, on_progress=show).run()
+
+
+class _Screen:
+    """The table of a run in progress."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._started = time.monotonic()
+        self._next_line = 0.0
+
+    def __call__(self, counters: Mapping[str, CameraCounters], identities: int) -> None:
+        elapsed = time.monotonic() - self._started
+        table = Table(title=f"{elapsed:.0f} s · {identities} identities", title_justify="left")
+        for name in ("camera", "state", "frames", "fps", "dropped", "in view", "tracks"):
+            table.add_column(name, justify="left" if name in ("camera", "state") else "right")
+        for camera_id, one in counters.items():
+            state = "up" if one.up else one.reason or "connecting"
+            fps = one.fps or one.frames / max(elapsed, 1e-3)
+            dropped = sum(one.dropped.values())
+            numbers = (one.frames, f"{fps:.1f}", dropped, one.visible, one.tracks)
+            table.add_row(camera_id, state, *(str(number) for number in numbers))
+        if console.is_terminal:
+            self._live.update(table)
+        elif elapsed >= self._next_line:
+            self._next_line = elapsed + 5.0
+            frames = sum(one.frames for one in counters.values())
+            console.print(
+                f"{elapsed:5.0f} s  {frames} frames  {frames / elapsed:.1f} frames/s  {identities} identities"
+            )
+
+
+@contextmanager
+def _progress() -> Iterator[_Screen]:
+    with Live(console=console, refresh_per_second=4, transient=True, auto_refresh=console.is_terminal) as live:
+        yield _Screen(live)
+
+
+def _show(summary: Summary, out: Path) -> None:
+    table = Table(title=f"{summary.mode}, {summary.seconds:.1f} s", title_justify="left")
+    for name in ("camera", "frames", "fps", "dropped", "tracks", "crops described"):
+        table.add_column(name, justify="left" if name == "camera" else "right")
+    for camera_id, one in summary.cameras.items():
+        numbers = (one.frames, f"{one.fps:.1f}", one.dropped, one.tracks, one.crops)
+        table.add_row(camera_id, *(str(number) for number in numbers))
+    console.print(table)
+    latency = "  ".join(f"{name} {value:.0f} ms" for name, value in summary.latency_ms.items())
+    console.print(f"identities   {summary.identities}")
+    console.print(f"frames/s     {summary.fps:.1f} over {len(summary.cameras)} cameras")
+    console.print(f"latency      {latency}")
+    console.print(f"memory       {summary.rss_mb:.0f} MB resident")
+    if summary.evaluation:
+        _show_scores(summary.evaluation)
+    console.print(f"run          {out}", soft_wrap=True)
+
+
+def _show_scores(scores: Evaluation) -> None:
+    table = Table(title="across all cameras", title_justify="left")
+    for name in ("", "IDF1", "HOTA", "AssA", "DetA", "precision", "recall", "id switches"):
+        table.add_column(name, justify="right" if name else "left")
+    after = msgspec.convert(scores.after_merges, Evaluation)
+    for name, one in (("strictly online", scores), ("after merges", after)):
+        values = (one.idf1, one.hota, one.assa, one.deta, one.precision, one.recall)
+        table.add_row(name, *(f"{value:.3f}" for value in values), str(one.id_switches))
+    console.print(table)
+    console.print(f"protocol     {scores.protocol}", soft_wrap=True)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for clips, cams.yaml, calibration and truth.")],
+    cameras: Annotated[int, typer.Option(help="Cameras, overlapping and disjoint.")] = 4,
+    people: Annotated[int, typer.Option(help="Different people.")] = 12,
+    seconds: Annotated[float, typer.Option(help="Length of the clips.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same world.")] = 7,
+    fps: Annotated[int, typer.Option(help="Frames a second.")] = 10,
+) -> None:
+    """Render a site of walking people with exact ground truth.
+
+    Example: mspf-pipeline simulate --cameras 4 --people 12 --seconds 60 --seed 7 --out site
+    """
+    from pipeline.simulator.simulate import Simulation
+    from pipeline.simulator.simulate import simulate as render
+
+    with Progress(*Progress.get_default_columns(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("rendering", total=None)
+        plan = Simulation(cameras=cameras, people=people, seconds=seconds, seed=seed, fps=fps)
+        render(plan, out, lambda done, total: bar.update(task, completed=done, total=total))
+    console.print(f"wrote {out}; next: mspf-pipeline run --cams {out / 'cams.yaml'}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
+    truth: Annotated[Path, typer.Option(help="Folder of MOT truth, <camera id>.txt each.")],
+) -> None:
+    """Score a run against ground truth: IDF1 and HOTA of global identities over all cameras.
+
+    Example: mspf-pipeline evaluate runs/20260131-120000 --truth site/truth
+    """
+    scores = evaluate_run(run_dir, truth)
+    write_json(run_dir / "evaluation.json", scores)
+    _show_scores(scores)
+
+
+@app.command()
+def check(cams: Cams) -> None:
+    """Try a site without running it: read the settings, load both networks, read a frame of every camera.
+
+    Example: mspf-pipeline check --cams cams.yaml
+    """
+    from pipeline.detector import Detector
+    from pipeline.embedder import Embedder
+    from pipeline.sources import read_video
+
+    site = load_site(cams)
+    detector, embedder = Detector.load(site.detector), Embedder.load(site.reid)
+    for name, engine in (("detector", detector.engine), ("re-ID", embedder.engine)):
+        console.print(f"{name:9}{engine.backend}, {engine.precision}")
+    failed = 0
+    for camera in site.cameras:
+        try:
+            picture = next(read_video(camera)).picture.bgr()
+            people = len(detector.detect([picture])[0])
+            size = f"{picture.shape[1]}x{picture.shape[0]}"
+            console.print(f"{camera.id}: ok, {size}, {people} people in the first frame", soft_wrap=True)
+        except (SourceError, StopIteration) as error:
+            failed += 1
+            console.print(str(error) or f"{camera.id}: holds no frame", style="bold red", markup=False, soft_wrap=True)
+    if failed:
+        raise SourceError(f"{failed} of {len(site.cameras)} cameras do not answer")

@@ -1,0 +1,65 @@
+"""What a process of a live run is told, and whether it should go on."""
+
+import multiprocessing
+import signal
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from pipeline.config import CameraConfig, Site
+
+REPORT_S = 1.0
+IDLE_S = 0.1
+HIGH_WATER = 64  # messages a link holds; about 4 MB a camera at worst
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the sockets of one run are."""
+
+    tracklets: str
+    identities: str
+    telemetry: str
+    views: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a process of a live run needs to know.
+
+    Attributes:
+        cameras: those that a worker serves; all of them for the others.
+        number: of the worker.
+    """
+
+    site: Site
+    out: Path
+    addresses: Addresses
+    cameras: tuple[CameraConfig, ...]
+    number: int = 0
+    video: bool = False
+
+
+class Life:
+    """Whether to go on: not after SIGTERM, and not without the supervisor that started this process."""
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self._parent = multiprocessing.parent_process()
+        signal.signal(signal.SIGTERM, self._end)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        self._ended.set()
+
+    @property
+    def goes_on(self) -> bool:
+        """False once the process should finish its work and return."""
+        return not self._ended.is_set() and (self._parent is None or self._parent.is_alive())
+
+
+def rss_mb() -> float:
+    """Resident memory of this process in MiB."""
+    return round(psutil.Process().memory_info().rss / 2**20, 1)

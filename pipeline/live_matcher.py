@@ -1,0 +1,102 @@
+"""The loop of the matcher process: updates of all workers in, decisions stored, identities out."""
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import zmq
+
+from pipeline.datatypes import CameraState, CameraUpdate, Message
+from pipeline.errors import EngineFailure
+from pipeline.job import HIGH_WATER, IDLE_S, REPORT_S, Job, Life, rss_mb
+from pipeline.match_service import MatchService
+from pipeline.matcher import Matcher
+from pipeline.sinks import RunWriter
+from pipeline.store import Store
+from pipeline.telemetry import Latencies, MatcherReport
+from pipeline.wire import Context, Receiver, Sender
+
+log = logging.getLogger(__name__)
+
+_RECALL_S = 600.0  # tracks decided longer ago cannot still be open
+
+
+def run(job: Job) -> None:
+    """Decides identities for all workers and tells everybody."""
+    life, context = Life(), Context()
+    with ExitStack() as stack:
+        tracklets = stack.enter_context(Receiver(context, zmq.PULL, job.addresses.tracklets, 16 * HIGH_WATER))
+        identities = stack.enter_context(Sender(context, zmq.PUB, job.addresses.identities, HIGH_WATER))
+        telemetry = stack.enter_context(Sender(context, zmq.PUSH, job.addresses.telemetry, HIGH_WATER))
+        writer = stack.enter_context(RunWriter(job.out, [camera.id for camera in job.cameras], fresh=False))
+        desk = _Desk(job, writer, identities, stack)
+        reported = 0.0
+        while life.goes_on:
+            desk.take(tracklets.receive(IDLE_S))
+            if time.monotonic() - reported >= REPORT_S:
+                reported = time.monotonic()
+                telemetry.send(desk.report(tracklets))
+        desk.take(tracklets.receive(0.0, at_most=10_000))
+        telemetry.send(desk.report(tracklets))
+
+
+class _Desk:
+    """Answers messages. The service starts with the first tracklet, which tells the length of an embedding."""
+
+    def __init__(self, job: Job, writer: RunWriter, identities: Sender, stack: ExitStack) -> None:
+        self._job = job
+        self._writer = writer
+        self._identities = identities
+        self._stack = stack
+        self._latencies = Latencies()
+        self._service: MatchService | None = None
+        self._dimension = 0
+
+    def take(self, messages: Sequence[Message]) -> None:
+        """Handles messages in their order."""
+        for message in messages:
+            if isinstance(message, CameraState):
+                self._writer.camera(message)
+        updates = [one for one in messages if isinstance(one, CameraUpdate) and self._understands(one)]
+        if updates and self._service:
+            for answer in self._service.step(updates):
+                self._identities.send(answer)
+                self._latencies.add(answer.decided_at - answer.arrived_at)
+
+    def report(self, tracklets: Receiver) -> MatcherReport:
+        """State and counters, after another try to save what could not be saved."""
+        if tracklets.last_error:
+            log.warning("matcher: %s (%d so far)", tracklets.last_error, tracklets.unreadable)
+            tracklets.last_error = ""
+        if self._service:
+            self._service.save()
+        return MatcherReport(
+            pid=os.getpid(),
+            rss_mb=rss_mb(),
+            identities=self._service.identities if self._service else 0,
+            known=self._service.known if self._service else 0,
+            latency_counts=self._latencies.counts.tolist(),
+            unreadable=tracklets.unreadable,
+            unsaved=self._service.unsaved if self._service else 0,
+        )
+
+    def _understands(self, update: CameraUpdate) -> bool:
+        lengths = {tracklet.embeddings.shape[1] for tracklet in update.tracklets}
+        if lengths and self._service is None:
+            self._dimension = lengths.pop()
+            self._service = self._start(self._dimension)
+        elif lengths - {self._dimension}:
+            raise EngineFailure(
+                f"{update.camera_id}: embeddings of {lengths} numbers, expected {self._dimension}; "
+                "all workers must use one re-ID model"
+            )
+        return self._service is not None
+
+    def _start(self, dimension: int) -> MatchService:
+        store = self._stack.enter_context(Store(self._job.out / "identities.db", dimension))
+        state = store.load(time.time() - _RECALL_S)
+        service = MatchService(Matcher(self._job.site.matcher, dimension, state), store, self._writer)
+        log.info("matcher: %d identities known", service.known)
+        return service

@@ -1,0 +1,129 @@
+"""The loop of a worker process: newest frames of its cameras in, updates for the matcher out."""
+
+import os
+import threading
+import time
+from collections import deque
+from contextlib import ExitStack
+
+import zmq
+
+from pipeline.annotate import view
+from pipeline.datatypes import CameraState, CameraUpdate, Message
+from pipeline.detector import Detector
+from pipeline.embedder import Embedder
+from pipeline.job import HIGH_WATER, IDLE_S, REPORT_S, Job, Life, rss_mb
+from pipeline.sources import LiveCapture
+from pipeline.telemetry import CameraCounters, WorkerReport
+from pipeline.wire import Context, Sender
+from pipeline.worker import Worker
+
+_OUTBOX = 256  # closing messages kept while the matcher is away
+
+
+class Outbox:
+    """Updates on their way to the matcher. One that closes tracks is kept, up to a limit, until it could be sent."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._kept: deque[Message] = deque(maxlen=_OUTBOX)
+
+    def send(self, message: Message) -> bool:
+        """Whether the message was queued or kept; False when it was dropped."""
+        while self._kept and self._sender.send(self._kept[0]):
+            self._kept.popleft()
+        if not self._kept and self._sender.send(message):
+            return True
+        closing = not isinstance(message, CameraUpdate) or any(one.closed for one in message.tracklets)
+        if closing:
+            self._kept.append(message)
+        return closing
+
+
+class _CameraDesk:
+    """One camera of a live worker: its capture, its counters, and what was last told of it."""
+
+    def __init__(self, capture: LiveCapture) -> None:
+        self.capture = capture
+        self.counters = CameraCounters()
+        self._told = 0
+        self._recent: deque[float] = deque(maxlen=100)
+
+    def state_change(self, now: float) -> CameraState | None:
+        """The camera's state when it changed since the last call."""
+        state = self.capture.state
+        if state.changes == self._told:
+            return None
+        self._told = state.changes
+        return CameraState(self.capture.camera.id, now, state.up, state.reason)
+
+    def processed(self, update: CameraUpdate, crops: int, *, sent: bool, now: float) -> None:
+        """Counts one processed frame."""
+        self.counters.frames += 1
+        self.counters.crops += crops
+        self.counters.visible = sum(not one.closed for one in update.tracklets)
+        self.counters.tracks = max([self.counters.tracks, *(one.track_id for one in update.tracklets)])
+        if not sent:
+            self.drop("matcher busy", 1)
+        self._recent.append(now)
+
+    def drop(self, reason: str, count: int) -> None:
+        """Counts losses."""
+        self.counters.dropped[reason] = self.counters.dropped.get(reason, 0) + count
+
+    def report(self, now: float) -> CameraCounters:
+        """The counters, brought up to date."""
+        state, counters = self.capture.state, self.counters
+        counters.up, counters.reason, counters.ended = state.up, state.reason, state.ended
+        counters.reconnects = state.reconnects
+        if state.overwritten:
+            counters.dropped["newer frame came"] = state.overwritten
+        recent = [at for at in self._recent if now - at <= 5.0]
+        counters.fps = round(len(recent) / 5.0, 1)
+        return counters
+
+
+def run(job: Job) -> None:
+    """Serves its cameras: newest frames in, updates out."""
+    life, context, wake = Life(), Context(), threading.Event()
+    worker = Worker(
+        job.site, time.time_ns() // 1_000_000, Detector.load(job.site.detector), Embedder.load(job.site.reid)
+    )
+    with ExitStack() as stack:
+        desks = {one.id: _CameraDesk(stack.enter_context(LiveCapture(one, wake.set))) for one in job.cameras}
+        outbox = Outbox(stack.enter_context(Sender(context, zmq.PUSH, job.addresses.tracklets, HIGH_WATER)))
+        telemetry = stack.enter_context(Sender(context, zmq.PUSH, job.addresses.telemetry, HIGH_WATER))
+        views = stack.enter_context(Sender(context, zmq.PUSH, job.addresses.views, 8)) if job.video else None
+        reported = 0.0
+        while life.goes_on:
+            wake.wait(IDLE_S)
+            wake.clear()
+            _serve(worker, desks, outbox, views)
+            if time.monotonic() - reported >= REPORT_S:
+                reported = time.monotonic()
+                telemetry.send(_worker_report(job.number, desks))
+        for camera_id in desks:
+            for update in worker.finish(camera_id):
+                outbox.send(update)
+        telemetry.send(_worker_report(job.number, desks))
+
+
+def _serve(worker: Worker, desks: dict[str, _CameraDesk], outbox: Outbox, views: Sender | None) -> None:
+    now = time.time()
+    for desk in desks.values():
+        if change := desk.state_change(now):
+            outbox.send(change)
+    frames = [frame for desk in desks.values() if (frame := desk.capture.take())]
+    if not frames:
+        return
+    for update, frame in zip(worker.step(frames), frames, strict=True):
+        desk = desks[frame.camera_id]
+        sent = outbox.send(update)
+        desk.processed(update, worker.counts.crops[frame.camera_id], sent=sent, now=now)
+        if views:
+            views.send(view(frame))
+
+
+def _worker_report(number: int, desks: dict[str, _CameraDesk]) -> WorkerReport:
+    now = time.time()
+    return WorkerReport(number, os.getpid(), rss_mb(), {one: desk.report(now) for one, desk in desks.items()})

@@ -1,0 +1,63 @@
+"""The process table: `process_table` is every process of a live run, `main` the body of each.
+
+Each loop is imported in its own process only, so that the matcher loads no network and the supervisor nothing.
+"""
+
+import importlib
+import logging
+import signal
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.job import Job
+
+log = logging.getLogger(__name__)
+
+FAILED = 2  # exit status of a process that cannot work however often it is restarted
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """One line of the process table; `loop` names the module whose `run(job)` it executes."""
+
+    name: str
+    loop: str
+    job: Job
+
+
+def process_table(job: Job) -> list[ProcessSpec]:
+    """Every process of a run, in the order of their start."""
+    table = [ProcessSpec("matcher", "pipeline.live_matcher", job)]
+    if job.video:
+        table.append(ProcessSpec("mosaic", "pipeline.live_mosaic", job))
+    size = job.site.cameras_per_worker
+    for number, start in enumerate(range(0, len(job.cameras), size)):
+        part = replace(job, cameras=job.cameras[start : start + size], number=number)
+        table.append(ProcessSpec(f"worker-{number}", "pipeline.live_worker", part))
+    return table
+
+
+def main(spec: ProcessSpec) -> None:
+    """Body of a child process: logs, signals, and one line for a failure that a restart cannot mend."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
+    log_to(spec.job.out / "pipeline.log", spec.name)
+    try:
+        importlib.import_module(spec.loop).run(spec.job)
+    except PipelineError as error:
+        log.error("%s", error)
+        sys.exit(FAILED)
+    except Exception:
+        log.exception("%s: unexpected failure", spec.name)
+        sys.exit(1)
+
+
+def log_to(path: Path, name: str) -> None:
+    """Warnings to the terminal, changes of state to the run's log."""
+    screen = logging.StreamHandler()
+    screen.setLevel(logging.WARNING)
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    file = logging.FileHandler(path)
+    file.setFormatter(logging.Formatter(f"%(asctime)s {name} %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[screen, file], force=True)

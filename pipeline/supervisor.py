@@ -1,0 +1,209 @@
+"""Starts the process table of a live run, watches it, restarts what dies or hangs, and sums it up. Holds no model."""
+
+import logging
+import multiprocessing
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import zmq
+
+from pipeline import processes
+from pipeline.config import Site
+from pipeline.errors import PipelineError
+from pipeline.job import Addresses, Job, rss_mb
+from pipeline.results import Summary, camera_summary
+from pipeline.telemetry import CameraCounters, Latencies, MatcherReport, WorkerReport
+from pipeline.wire import Context, Receiver
+
+log = logging.getLogger(__name__)
+
+_SILENT_S = 30.0  # a process that reports nothing for so long hangs
+_FIRST_REPORT_S = 120.0  # networks may take long to load
+_BACKOFF_S = (0.0, 1.0, 2.0, 5.0, 10.0)
+_STABLE_S = 30.0
+_STOP_S = 10.0
+
+Progress = Callable[[Mapping[str, CameraCounters], int], None]
+
+
+class _Child:
+    """A process of the table and the history of its restarts."""
+
+    def __init__(self, spec: processes.ProcessSpec) -> None:
+        self.spec = spec
+        self.restarts = 0
+        self.heard_at = 0.0
+        self._failures = 0
+        self._start_at = 0.0
+        self._started_at = 0.0
+        self._process: BaseProcess | None = None
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._process = context.Process(target=processes.main, args=(self.spec,), name=self.spec.name)
+        self._process.start()
+        self._started_at = time.monotonic()
+        self.heard_at = self._started_at + _FIRST_REPORT_S - _SILENT_S
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def reports(self) -> bool:
+        return self.spec.name != "mosaic"
+
+    def watch(self, now: float) -> None:
+        """Restarts the process when it is dead or silent.
+
+        Raises:
+            PipelineError: it says that no restart will help.
+        """
+        if self._process is None:
+            if now >= self._start_at:
+                self.start()
+            return
+        if self._process.is_alive():
+            if self.reports and now - self.heard_at > _SILENT_S:
+                log.warning("%s: silent for %.0f s, killed and restarted", self.spec.name, now - self.heard_at)
+                self._process.kill()
+            return
+        if self._process.exitcode == processes.FAILED:
+            raise PipelineError(f"{self.spec.name} cannot work; the line above says why")
+        self._failures = 0 if now - self._started_at > _STABLE_S else self._failures + 1
+        wait = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
+        log.warning("%s: died (exit status %s), starting again", self.spec.name, self._process.exitcode)
+        self._process, self._start_at = None, now + wait
+        self.restarts += 1
+
+    def stop(self) -> None:
+        """Asks the process to end, and makes it."""
+        if self._process is None or not self._process.is_alive():
+            return
+        self._process.terminate()
+        self._process.join(_STOP_S)
+        if self._process.is_alive():
+            log.warning("%s: did not stop within %.0f s, killed", self.spec.name, _STOP_S)
+            self._process.kill()
+            self._process.join()
+
+
+class Supervisor:
+    """A live run of a site. `run` returns when every camera has ended, the time is over, or on Ctrl-C.
+
+    Args:
+        out: run directory; identities found there are known again.
+        seconds: longest duration, None for no end.
+        on_progress: called about twice a second with each camera's counters and the number of identities.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        out: Path,
+        *,
+        video: bool = False,
+        seconds: float | None = None,
+        on_progress: Progress | None = None,
+    ) -> None:
+        self._site = site
+        self._out = out
+        self._video = video
+        self._seconds = seconds
+        self._on_progress = on_progress
+        self._workers: dict[int, WorkerReport] = {}  # by process id: a restarted worker counts anew
+        self._matchers: dict[int, MatcherReport] = {}
+
+    def run(self) -> Summary:
+        """Runs the site.
+
+        Raises:
+            PipelineError: a process cannot work, however often restarted; its line in the log says why.
+        """
+        sockets = Path(tempfile.mkdtemp(prefix="mspf-"))
+        names = ("tracklets", "identities", "telemetry", "views")
+        addresses = Addresses(*(f"ipc://{sockets / name}" for name in names))
+        job = Job(self._site, self._out, addresses, self._site.cameras, video=self._video)
+        children = [_Child(spec) for spec in processes.process_table(job)]
+        started = time.monotonic()
+        try:
+            with ExitStack() as stack:
+                telemetry = stack.enter_context(Receiver(Context(), zmq.PULL, addresses.telemetry, 1024))
+                for child in children:
+                    child.start()
+                    stack.callback(child.stop)
+                try:
+                    self._watch(children, telemetry, started)
+                except KeyboardInterrupt:
+                    log.warning("stopping")
+                for child in reversed(children):  # the workers first: the matcher still takes their last words
+                    child.stop()
+                self._listen(children, telemetry, 0.2)
+                return self._summary(time.monotonic() - started, sum(child.restarts for child in children))
+        finally:
+            shutil.rmtree(sockets, ignore_errors=True)
+
+    def _watch(self, children: list[_Child], telemetry: Receiver, started: float) -> None:
+        shown_at = 0.0
+        while self._seconds is None or time.monotonic() - started < self._seconds:
+            self._listen(children, telemetry, 0.2)
+            now = time.monotonic()
+            for child in children:
+                child.watch(now)
+            if self._on_progress and now - shown_at > 0.5:
+                self._on_progress(self._counters(), self._identities())
+                shown_at = now
+            if self._all_ended():
+                return
+
+    def _listen(self, children: list[_Child], telemetry: Receiver, timeout_s: float) -> None:
+        for message in telemetry.receive(timeout_s):
+            if isinstance(message, WorkerReport):
+                self._workers[message.pid] = message
+            elif isinstance(message, MatcherReport):
+                self._matchers[message.pid] = message
+            else:
+                continue
+            for child in children:
+                if child.pid == message.pid:
+                    child.heard_at = max(child.heard_at, time.monotonic())
+
+    def _latest_workers(self) -> dict[int, WorkerReport]:
+        return {report.worker: report for report in self._workers.values()}
+
+    def _counters(self) -> dict[str, CameraCounters]:
+        return {one: found for report in self._latest_workers().values() for one, found in report.cameras.items()}
+
+    def _identities(self) -> int:
+        return [*self._matchers.values()][-1].identities if self._matchers else 0
+
+    def _all_ended(self) -> bool:
+        counters = self._counters()
+        return len(counters) == len(self._site.cameras) and all(one.ended for one in counters.values())
+
+    def _summary(self, seconds: float, restarts: int) -> Summary:
+        parts: dict[str, list[CameraCounters]] = {camera.id: [] for camera in self._site.cameras}
+        for report in self._workers.values():
+            for camera_id, counters in report.cameras.items():
+                parts[camera_id].append(counters)
+        latencies = Latencies()
+        for matcher in self._matchers.values():
+            latencies.counts += Latencies(matcher.latency_counts).counts
+        alive_mb = [one.rss_mb for one in self._latest_workers().values()]
+        alive_mb += [one.rss_mb for one in [*self._matchers.values()][-1:]]
+        cameras = {one: camera_summary(counters, seconds) for one, counters in parts.items()}
+        return Summary(
+            mode="live",
+            identities=self._identities(),
+            seconds=round(seconds, 2),
+            fps=round(sum(camera.frames for camera in cameras.values()) / seconds, 1),
+            cameras=cameras,
+            latency_ms=latencies.summary(),
+            rss_mb=round(rss_mb() + sum(alive_mb), 1),
+            restarts=restarts,
+        )
