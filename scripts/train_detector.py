@@ -1,4 +1,4 @@
-"""Train the person detector: a one-class YOLO26-n from scratch, by ultralytics' own trainer (AGPL-3.0), on the CPU.
+r"""Train the person detector: a one-class YOLO26-n from scratch, by ultralytics' own trainer (AGPL-3.0), on the CPU.
 
     python scripts/train_detector.py person-det --out runs/detector/real --hours 0.6
     python scripts/train_detector.py person-det simulated --weights runs/detector/real/weights/last.pt \
@@ -35,6 +35,7 @@ class Float32Loss:
         self.update = loss.update
 
     def __call__(self, predictions: Any, batch: dict[str, Any]) -> Any:
+        """What the wrapped loss returns."""
         return self.loss(as_float32(predictions), batch)
 
 
@@ -79,6 +80,7 @@ def write_dataset(folders: list[Path], out: Path) -> Path:
 
 
 def main() -> None:
+    """Read the arguments and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="*", help="YOLO-format folders to train on")
     parser.add_argument("--out", type=Path, required=True, help="run folder; checkpoints in OUT/weights")

@@ -1,0 +1,138 @@
+"""Detectors that a user names: the shipped one, an .onnx file, or an ultralytics .pt, exported once and cached.
+
+The only module that imports ultralytics (AGPL-3.0), and only for a .pt.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_DETECTOR = Path(__file__).parent / "weights" / "person_detector.onnx"
+CACHE_DIR = Path("~/.cache/mspf-pipeline").expanduser()
+SETTINGS = {"format": "onnx", "opset": 17, "dynamic": True, "nms": False, "device": "cpu"}  # nms False: NMS-free head
+
+
+def resolve_detector(model: str, cache_dir: Path = CACHE_DIR) -> Path:
+    """The network file to run for a `detector.model`.
+
+    Args:
+        model: "default", an .onnx path, or an ultralytics .pt: a path, or a name that ultralytics downloads.
+        cache_dir: where downloads and exports stay, keyed by the .pt's sha256 and the export settings.
+
+    Raises:
+        ConfigError: neither of these, ultralytics is not installed, or the .pt cannot be had or exported.
+    """
+    if model == "default":
+        return DEFAULT_DETECTOR
+    path = Path(model)
+    if path.suffix == ".pt":
+        return _exported(_found(path, cache_dir), cache_dir)
+    if path.suffix != ".onnx":
+        raise ConfigError(f"detector.model: {model!r} is neither 'default', an .onnx file nor an ultralytics .pt")
+    return path
+
+
+def export(
+    weights: Path, onnx_path: Path, long_side: int | None = None, facts: Mapping[str, str] | None = None
+) -> None:
+    """Write an ultralytics .pt as ONNX with dynamic batch, height and width, NMS-free where it has such a head.
+
+    Args:
+        weights: the .pt.
+        onnx_path: written whole or not at all.
+        long_side: pictures are shrunk to it; default: the size the network was trained at.
+        facts: metadata besides ultralytics' own; with them the weights are stored as float16, which halves the file.
+
+    Raises:
+        ConfigError: ultralytics is not installed, or cannot export the file.
+    """
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would pip install what it misses
+    try:
+        from ultralytics.models import YOLO
+    except ImportError as error:
+        raise ConfigError(
+            f"detector.model: {weights.name} needs ultralytics ({error}); "
+            'pip install "mspf-pipeline[ultralytics]", or give an .onnx'
+        ) from error
+    onnx_path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=onnx_path.parent) as scratch:
+        copy = Path(scratch) / weights.name  # ultralytics writes beside the .pt
+        copy.write_bytes(weights.read_bytes())
+        size = {"imgsz": long_side} if long_side else {}
+        try:
+            exported = Path(YOLO(str(copy), task="detect").export(**SETTINGS, **size, verbose=False))
+        except Exception as error:  # whatever is in the file, in pickle or in torch: the user can only give another
+            raise ConfigError(f"detector.model: ultralytics cannot export {weights}: {error}; give another") from error
+        if facts is not None:
+            _finish(exported, {**facts, "weights_sha256": _sha256(weights)})
+        exported.replace(onnx_path)
+
+
+def _found(path: Path, cache_dir: Path) -> Path:
+    """The .pt itself, downloaded by ultralytics if it is a name that it knows."""
+    if path.is_file():
+        return path
+    if path.name != str(path):
+        raise ConfigError(f"detector.model: {path} does not exist; check the path")
+    cached = cache_dir / path.name
+    if cached.is_file():
+        return cached
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    try:
+        from ultralytics.utils.downloads import attempt_download_asset
+    except ImportError as error:
+        raise ConfigError(
+            f'detector.model: {path} needs ultralytics; pip install "mspf-pipeline[ultralytics]"'
+        ) from error
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        attempt_download_asset(str(cached))
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"detector.model: cannot download {path}: {error}; copy it to {cached}") from error
+    if not cached.is_file():
+        raise ConfigError(f"detector.model: cannot download {path}: no network, or no such model; copy it to {cached}")
+    return cached
+
+
+def _exported(weights: Path, cache_dir: Path) -> Path:
+    """The cached export of a .pt, made if it is not there."""
+    key = hashlib.sha256(json.dumps([_sha256(weights), SETTINGS]).encode()).hexdigest()
+    onnx_path = cache_dir / f"{weights.stem}-{key[:16]}.onnx"
+    if not onnx_path.is_file():
+        logger.info("%s: exporting to %s, once", weights.name, onnx_path)
+        export(weights, onnx_path)
+    return onnx_path
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _finish(path: Path, facts: Mapping[str, str]) -> None:
+    """Store the weights as float16 followed by a Cast, which back ends fold away, and add metadata."""
+    import numpy as np
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load(path)
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size >= 256:
+            casts.append(helper.make_node("Cast", [f"{tensor.name}_f16"], [tensor.name], to=onnx.TensorProto.FLOAT))
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}_f16"))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(model, {**known, **facts})
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
