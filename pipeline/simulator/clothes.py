@@ -64,14 +64,15 @@ class Figure:
 def dressed(points: F32, build: Build, outfit: Outfit, joints: dict[str, F32]) -> dict[Material, F32]:
     """Distance in metres to every solid that this person shows, by material; body parts under clothes included."""
     figure = Figure(points, build, outfit, joints, body_parts(points, build, joints))
+    bottom = _bottom(figure)
     solids = {
         Material.SKIN: _skin(figure),
-        Material.TOP: _top(figure),
+        Material.TOP: _top(figure, bottom),
         Material.SHOE: _shoes(figure),
     }
     optional = {
         Material.HAIR: _hair(figure),
-        Material.BOTTOM: _bottom(figure),
+        Material.BOTTOM: bottom,
         Material.BAG: _bag(figure),
         Material.HAT: _hat(figure),
     }
@@ -95,7 +96,7 @@ def _shoes(figure: Figure) -> F32:
     return smooth_min(feet, shaft, 0.01 * h)
 
 
-def _top(figure: Figure) -> F32:
+def _top(figure: Figure, bottom: F32 | None) -> F32:
     h, z, top = figure.build.height_m, figure.points[..., 2], figure.outfit.top
     cut = TOPS[top]
     cloth = _long_torso(figure) if top in LONG_TOPS else _short_torso(figure)
@@ -106,6 +107,8 @@ def _top(figure: Figure) -> F32:
         for side, _ in SIDES:
             cloth = smooth_min(cloth, figure.parts[f"forearm_{side}"] - 0.001 * h, 0.016 * h)
     cloth = cloth - cut.thickness * figure.outfit.looseness * h
+    if bottom is not None:  # hang over the waistband
+        cloth = smooth_min(cloth, bottom - 0.005 * h, 0.01 * h)
     cloth = common(cloth, cut.hem * h - z)
     cloth = _cut_collar(figure, cloth)
     for side, sign in SIDES:
@@ -154,9 +157,9 @@ def _cut_sleeve(figure: Figure, cloth: F32, sleeve: float, side: str, sign: floa
     origin = figure.joints[f"{start}_{side}"]
     axis = figure.joints[f"{end}_{side}"] - origin
     length = float(np.linalg.norm(axis))
-    beyond = (figure.points - origin) @ (axis / length) - (sleeve if sleeve < 1 else sleeve - 1) * length
+    beyond = (figure.points - origin) @ (axis / length) - np.float32((sleeve % 1) * length)
     is_arm = sign * figure.points[..., 0] > 0.10 * figure.build.height_m
-    return np.where(is_arm, common(cloth, beyond), cloth)
+    return np.asarray(np.where(is_arm, common(cloth, beyond), cloth), np.float32)
 
 
 def _bottom(figure: Figure) -> F32 | None:
@@ -181,7 +184,7 @@ def _trousers(figure: Figure) -> F32:
     thigh_slack = 0.5 * thickness if bottom is Bottom.SHORTS else 0.0
     shin_slack = 0.6 * thickness if bottom is Bottom.TROUSERS else 0.0
     legs = []
-    for side, _ in SIDES:
+    for side, sign in SIDES:
         leg = smooth_min(
             figure.parts[f"thigh_{side}"] - thigh_slack, figure.parts[f"shin_{side}"] - shin_slack, 0.02 * h
         )
@@ -189,8 +192,9 @@ def _trousers(figure: Figure) -> F32:
             hem = figure.joints[f"foot_{side}"] - figure.at(0, 0, 0.01)
             tube = round_cone(figure.points, figure.joints[f"shin_{side}"], hem, 0.030 * h, 0.027 * h)
             leg = smooth_min(leg, tube, 0.02 * h)
-        legs.append(leg)
-    # The legs meet sharply: a smooth seam would weld baggy trousers into a skirt.
+        # A gap below the crotch, wider than a voxel: baggy legs that touch would be meshed as a skirt.
+        gap = 0.007 * h - sign * figure.points[..., 0] - np.maximum(z - 0.45 * h, 0)
+        legs.append(common(leg, gap))
     cloth = smooth_min(common(figure.parts["torso"], z - 0.6 * h), union(*legs), 0.02 * h) - thickness
     return common(cloth, z - 0.60 * h, TROUSER_HEM[bottom] * h - z)
 

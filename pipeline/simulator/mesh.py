@@ -182,7 +182,7 @@ def _skin_weights(vertices: F32, material: F32, build: Build, outfit: Outfit, jo
         arm = np.array([BONE_INDEX[f"{part}_{side}"] for part in ("upper_arm", "forearm", "hand")])
         leg = np.array([BONE_INDEX[f"{part}_{side}"] for part in ("thigh", "shin", "foot")])
         weights[np.ix_(sign * x < 0.050, arm)] = 0
-        weights[np.ix_(sign * x < -0.012, leg)] *= 0.02
+        weights[np.ix_((sign * x < -0.012) | ((sign * x < 0) & (z < 0.45)), leg)] *= 0.02
     _weigh_cloth(weights, x, z, material, outfit)
     _weigh_attached(weights, x, z, material, outfit)
     return np.asarray(weights / (weights.sum(1, keepdims=True) + 1e-20), np.float32)

@@ -243,8 +243,9 @@ def _open_context() -> tuple[Any, Any]:
         import moderngl
     except ImportError as error:
         raise ConfigError(f"moderngl is missing: {INSTALL_HINT}") from error
+    headless: dict[str, Any] = {"backend": "egl"}
     try:
-        return moderngl, moderngl.create_context(standalone=True, require=330, backend="egl")  # type: ignore[arg-type]  its stub is wrong
+        return moderngl, moderngl.create_context(standalone=True, require=330, **headless)
     except Exception as error:  # moderngl and glcontext raise bare Exception and OSError
         raise ConfigError(f"no OpenGL through EGL ({error}): {INSTALL_HINT}") from error
 

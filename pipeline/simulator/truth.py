@@ -49,7 +49,7 @@ def measure_views(
     bodies: Mapping[int, F32],
     owner: U8,
 ) -> list[PersonView]:
-    """Everybody whose box touches the frame.
+    """Everybody of whom at least a pixel is seen.
 
     Args:
         poses: bone matrices by actor number, as drawn.
@@ -66,11 +66,12 @@ def measure_views(
         width, height = clipped[2:] - clipped[:2]
         if width < 2 or height < 2:
             continue
+        if not seen[number]:
+            continue
         alone = int(np.count_nonzero(renderer.alone(camera, number, bones)))
         inside = width * height / ((box[2] - box[0]) * (box[3] - box[1]))
         xywh = (float(clipped[0]), float(clipped[1]), float(width), float(height))
-        visibility = min(1.0, int(seen[number]) / alone) if alone else 0.0
-        views.append(PersonView(number, xywh, visibility, float(inside)))
+        views.append(PersonView(number, xywh, min(1.0, int(seen[number]) / alone), float(inside)))
     return views
 
 

@@ -67,7 +67,7 @@ def _route(
 ) -> list[Stop]:
     """Stops that last longer than the clip; the first is where the person starts."""
     place = visited[index % len(visited)]
-    stops = _stroll(rng, scene.places[place], int(rng.integers(2, 4)))
+    stops = _stroll(rng, scene.places[place], int(rng.integers(2, 6)))
     while _duration(stops) < seconds + 20:
         gates = [pair for pair in scene.corridors if pair[0] is place]
         first, second = gates[int(rng.integers(len(gates)))]
@@ -78,7 +78,7 @@ def _route(
         else:
             inner, gate, (x, y) = path[:3].tolist()
             stops += [Stop(*inner), Stop(*gate), Stop(x, y, float(rng.uniform(1.5, 5))), Stop(*gate), Stop(*inner)]
-        stops += _stroll(rng, scene.places[place], int(rng.integers(2, 4)))
+        stops += _stroll(rng, scene.places[place], int(rng.integers(2, 5)))
     return stops
 
 
