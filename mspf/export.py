@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
@@ -85,6 +86,18 @@ def export_onnx(network: MSPF, path: Path, size_hw: tuple[int, int], facts: Mapp
             dynamo=False,
         )
     model = onnx.load(path)
+    halve_large_weights(model.graph)
     onnx.helper.set_model_props(model, dict(facts))
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def halve_large_weights(graph: onnx.GraphProto, larger_than: int = 100_000) -> None:
+    """Store large weights as float16, cast back where they are used: half the file, the same float32 network."""
+    for weight in graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.size > larger_than:
+            name = weight.name
+            weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+            cast = onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT)
+            graph.node.insert(0, cast)

@@ -85,15 +85,14 @@ class Features(NamedTuple):
 
 def cut(images: Tensor, grid: Grid) -> Tensor:
     """Patches of a batch as a larger batch: (B, C, H, W) -> (B x rows x columns, C, H/rows, W/columns)."""
-    batch, channels, height, width = images.shape
-    tiles = images.reshape(batch, channels, grid.rows, height // grid.rows, grid.columns, width // grid.columns)
-    tiles = tiles.permute(0, 2, 4, 1, 3, 5)
-    return tiles.reshape(-1, channels, height // grid.rows, width // grid.columns)
+    channels, height, width = map(int, images.shape[1:])
+    tiles = images.reshape(-1, channels, grid.rows, height // grid.rows, grid.columns, width // grid.columns)
+    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, height // grid.rows, width // grid.columns)
 
 
 def tile(patches: Tensor, grid: Grid) -> Tensor:
     """The inverse of `cut`: (B x rows x columns, C, h, w) -> (B, C, rows x h, columns x w)."""
-    _, channels, height, width = patches.shape
+    channels, height, width = map(int, patches.shape[1:])
     tiles = patches.reshape(-1, grid.rows, grid.columns, channels, height, width).permute(0, 3, 1, 4, 2, 5)
     return tiles.reshape(-1, channels, grid.rows * height, grid.columns * width)
 
@@ -136,8 +135,8 @@ class GlobalBranch(nn.Module):
 
 def stripe_means(x: Tensor) -> Tensor:
     """Averages of the horizontal stripes: (B, C, H, W) -> (B, C, 4, 1)."""
-    batch, channels, height, width = x.shape
-    return x.reshape(batch, channels, STRIPES, height // STRIPES * width).mean(3, keepdim=True)
+    height, width = map(int, x.shape[2:])
+    return functional.avg_pool2d(x, (height // STRIPES, width))
 
 
 class MSPF(nn.Module):
@@ -157,7 +156,7 @@ class MSPF(nn.Module):
         for neck in (self.fused_neck, self.local_neck):
             neck.bias.requires_grad_(False)  # BNNeck (Luo et al. 2019): the shift stays 0
         length = config.fused_length + config.local_length
-        self.compact = nn.Linear(length, config.compact) if config.compact else None
+        self.compact = nn.Linear(length, config.compact, bias=False) if config.compact else None
 
     def features(self, images: Tensor) -> Features:
         """(B, 3, H, W) normalised RGB -> what the losses see."""

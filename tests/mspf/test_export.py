@@ -1,0 +1,48 @@
+"""The exported file says what it is and computes what torch computes, on every back end and batch size."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import engines
+from mspf.export import RunTimeNetwork, export_onnx, metadata, weights_sha256
+from mspf.network import MSPF, MSPFConfig
+
+SIZE_HW = (128, 64)
+
+
+@pytest.fixture(scope="module")
+def network() -> MSPF:
+    torch.manual_seed(0)
+    return MSPF(MSPFConfig(width=0.25, pool_first=True)).eval()
+
+
+@pytest.fixture(scope="module")
+def exported(network: MSPF, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "mspf.onnx"
+    export_onnx(network, path, SIZE_HW, metadata(network, SIZE_HW, "nothing"))
+    return path
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_the_exported_network_agrees_with_torch_at_any_batch(network: MSPF, exported: Path, backend: str) -> None:
+    engine = engines.load(exported, backend=backend, precision="f32")
+    for batch in (1, 3, 16):
+        images = np.random.default_rng(batch).uniform(0, 255, (batch, 3, *SIZE_HW)).astype(np.float32)
+        (rows,) = engine(images)
+        with torch.inference_mode():
+            expected = RunTimeNetwork(network)(torch.from_numpy(images)).numpy()
+        assert rows.shape == (batch, 512)
+        assert (rows * expected).sum(1).min() >= 0.999
+
+
+def test_the_file_says_what_it_is(network: MSPF, exported: Path) -> None:
+    engine = engines.load(exported)
+
+    assert [spec.name for spec in (*engine.inputs, *engine.outputs)] == ["images", "embeddings"]
+    facts = engine.metadata
+    assert (facts["kind"], facts["channel_order"], facts["value_range"]) == ("reid", "RGB", "0..255")
+    assert (facts["input_height"], facts["input_width"], facts["descriptor_length"]) == ("128", "64", "512")
+    assert facts["weights_sha256"] == weights_sha256(network)
