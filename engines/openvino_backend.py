@@ -63,9 +63,12 @@ def read(path: Path) -> Any:
     """The file as an OpenVINO model, through the ONNX reader alone (`Core.read_model` tries every format it knows)."""
     reader = frontend.FrontEndManager().load_by_framework("onnx")
     try:
-        return reader.convert(reader.load(str(path)))
+        model = reader.convert(reader.load(str(path)))
     except READ_ERRORS as error:
         raise EngineError(f"{path}: not a whole ONNX network: {last_line(error)}; export it again") from error
+    if not model.inputs or not model.outputs:
+        raise EngineError(f"{path}: an empty network ({path.stat().st_size} bytes); export it again")
+    return model
 
 
 def settings(core: Any, precision: str, threads: int) -> dict[str, str]:

@@ -1,0 +1,55 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import engines
+from engines.loading import BACKENDS, Backend
+
+
+def test_auto_takes_the_first_back_end_that_is_installed(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engines.load(network).backend == "openvino"
+    monkeypatch.setitem(BACKENDS, "openvino", Backend("engines.not_installed", "openvino", (".onnx",)))
+    assert engines.load(network).backend == "onnxruntime"
+
+
+def test_a_back_end_that_is_not_installed_says_what_to_install(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, "openvino", Backend("engines.not_installed", "openvino", (".onnx",)))
+    with pytest.raises(engines.EngineError, match="no back end for it is installed; pip install openvino"):
+        engines.load(network, "openvino")
+
+
+def test_another_kind_of_file_goes_to_the_back_end_that_runs_it(
+    tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, "tensorrt", Backend("engines.onnxruntime_backend", "tensorrt", (".plan",)))
+    plan = network.rename(tmp_path / "net.plan")
+    assert engines.load(plan).backend == "onnxruntime"
+    with pytest.raises(engines.EngineError, match=r"does not run \.plan files"):
+        engines.load(plan, "openvino")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"backend": "cuda"}, "backend 'cuda' is unknown; choose one of auto, openvino, onnxruntime"),
+        ({"precision": "int3"}, "precision 'int3' is unknown; choose one of auto, f32, bf16, f16"),
+        ({"threads": -1}, "threads is -1; give a positive number, or 0 for all cores"),
+    ],
+)
+def test_unknown_settings_name_the_choices(settings: dict[str, object], says: str, network: Path) -> None:
+    with pytest.raises(engines.EngineError, match=says):
+        engines.load(network, **settings)  # type: ignore[arg-type]
+
+
+def test_a_missing_file_and_another_kind_of_file_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(engines.EngineError, match="no such network file; check the path"):
+        engines.load(tmp_path / "none.onnx")
+    with pytest.raises(engines.EngineError, match=r"does not run .pt files; give \['.onnx'\]"):
+        engines.load(tmp_path / "net.pt")
+
+
+def test_importing_engines_imports_no_back_end() -> None:
+    heavy = "{'openvino', 'onnxruntime', 'torch', 'tensorrt'}"
+    subprocess.run([sys.executable, "-c", f"import engines, sys; assert not {heavy} & set(sys.modules)"], check=True)
