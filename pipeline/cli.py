@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.live import Live
 from rich.progress import Progress, TimeRemainingColumn
@@ -109,7 +110,7 @@ class _Screen:
 
     def __call__(self, counters: Mapping[str, CameraCounters], identities: int) -> None:
         elapsed = time.monotonic() - self._started
-        table = Table(title=f"{elapsed:.0f} s · {identities} identities", title_justify="left")
+        table = Table(box=SIMPLE, title=f"{elapsed:.0f} s · {identities} identities", title_justify="left")
         for name in ("camera", "state", "frames", "fps", "dropped", "in view", "tracks"):
             table.add_column(name, justify="left" if name in ("camera", "state") else "right")
         for camera_id, one in counters.items():
@@ -135,7 +136,7 @@ def _progress() -> Iterator[_Screen]:
 
 
 def _show(summary: Summary, out: Path) -> None:
-    table = Table(title=f"{summary.mode}, {summary.seconds:.1f} s", title_justify="left")
+    table = Table(box=SIMPLE, title=f"{summary.mode}, {summary.seconds:.1f} s", title_justify="left")
     for name in ("camera", "frames", "fps", "dropped", "tracks", "crops described"):
         table.add_column(name, justify="left" if name == "camera" else "right")
     for camera_id, one in summary.cameras.items():
@@ -153,7 +154,7 @@ def _show(summary: Summary, out: Path) -> None:
 
 
 def _show_scores(scores: Evaluation) -> None:
-    table = Table(title="across all cameras", title_justify="left")
+    table = Table(box=SIMPLE, title="across all cameras", title_justify="left")
     for name in ("", "IDF1", "HOTA", "AssA", "DetA", "precision", "recall", "id switches"):
         table.add_column(name, justify="right" if name else "left")
     after = msgspec.convert(scores.after_merges, Evaluation)

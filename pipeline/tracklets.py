@@ -7,7 +7,8 @@ import numpy as np
 from pipeline.config import QualityConfig, ReidConfig
 from pipeline.datatypes import F32, Track, Tracklet, TrackState
 
-_BURST = 8  # embeddings after which a track is refreshed at its full interval
+_FIRST = 3  # embeddings taken as fast as frames come, so that a new track is known soon
+_SETTLED = 8  # embeddings after which a track is refreshed at its full interval
 
 
 @dataclass(slots=True)
@@ -38,7 +39,7 @@ class TrackletBook:
         bank = self._banks.get(track.track_id)
         if bank is None:
             return True
-        wait = self._reid.refresh_s * min(1.0, bank.seq / _BURST)
+        wait = self._reid.refresh_s * min(1.0, max(0, bank.seq + 1 - _FIRST) / (_SETTLED - _FIRST))
         return track.last_seen - bank.described_at >= wait - 1e-6
 
     def add(self, track: Track, embedding: F32, quality: float) -> None:
