@@ -7,7 +7,9 @@ import hashlib
 import json
 import logging
 import os
+import pickle
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +20,11 @@ logger = logging.getLogger(__name__)
 DEFAULT_DETECTOR = Path(__file__).parent / "weights" / "person_detector.onnx"
 CACHE_DIR = Path("~/.cache/mspf-pipeline").expanduser()
 SETTINGS = {"format": "onnx", "opset": 17, "dynamic": True, "nms": False, "device": "cpu"}  # nms False: NMS-free head
+
+EXPORT_ERRORS = (  # what a file that is no ultralytics network makes of the unpickler, torch and ultralytics
+    AttributeError, EOFError, ImportError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError,
+    pickle.UnpicklingError,
+)  # fmt: skip
 
 
 def resolve_detector(model: str, cache_dir: Path = CACHE_DIR) -> Path:
@@ -54,22 +61,18 @@ def export(
     Raises:
         ConfigError: ultralytics is not installed, or cannot export the file.
     """
-    os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would pip install what it misses
-    try:
-        from ultralytics.models import YOLO
-    except ImportError as error:
-        raise ConfigError(
-            f"detector.model: {weights.name} needs ultralytics ({error}); "
-            'pip install "mspf-pipeline[ultralytics]", or give an .onnx'
-        ) from error
+    _require_ultralytics(weights)
+    from ultralytics.models import YOLO
+
     onnx_path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=onnx_path.parent) as scratch:
         copy = Path(scratch) / weights.name  # ultralytics writes beside the .pt
         copy.write_bytes(weights.read_bytes())
         size = {"imgsz": long_side} if long_side else {}
         try:
-            exported = Path(YOLO(str(copy), task="detect").export(**SETTINGS, **size, verbose=False))
-        except Exception as error:  # whatever is in the file, in pickle or in torch: the user can only give another
+            with warnings.catch_warnings(action="ignore"):  # torch's, about the exporter that ultralytics chose
+                exported = Path(YOLO(str(copy), task="detect").export(**SETTINGS, **size, verbose=False))
+        except EXPORT_ERRORS as error:
             raise ConfigError(f"detector.model: ultralytics cannot export {weights}: {error}; give another") from error
         if facts is not None:
             _finish(exported, {**facts, "weights_sha256": _sha256(weights)})
@@ -85,21 +88,29 @@ def _found(path: Path, cache_dir: Path) -> Path:
     cached = cache_dir / path.name
     if cached.is_file():
         return cached
-    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
-    try:
-        from ultralytics.utils.downloads import attempt_download_asset
-    except ImportError as error:
-        raise ConfigError(
-            f'detector.model: {path} needs ultralytics; pip install "mspf-pipeline[ultralytics]"'
-        ) from error
+    _require_ultralytics(path)
+    from ultralytics.utils.downloads import attempt_download_asset
+
     cache_dir.mkdir(parents=True, exist_ok=True)
     try:
-        attempt_download_asset(str(cached))
+        found = Path(attempt_download_asset(str(cached)))
     except (OSError, RuntimeError) as error:
-        raise ConfigError(f"detector.model: cannot download {path}: {error}; copy it to {cached}") from error
-    if not cached.is_file():
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"detector.model: cannot download {path} ({reason}); copy it to {cached}") from error
+    if not found.is_file():
         raise ConfigError(f"detector.model: cannot download {path}: no network, or no such model; copy it to {cached}")
-    return cached
+    return found
+
+
+def _require_ultralytics(weights: Path) -> None:
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would pip install what it misses
+    try:
+        import ultralytics  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"detector.model: {weights.name} needs ultralytics ({error}); "
+            'pip install "mspf-pipeline[ultralytics]", or give an .onnx'
+        ) from error
 
 
 def _exported(weights: Path, cache_dir: Path) -> Path:
