@@ -85,7 +85,8 @@ def _skin(figure: Figure) -> F32:
         figure.parts[f"{part}_{side}"] for part in ("upper_arm", "forearm", "hand", "thigh", "shin") for side in "lr"
     ]
     skin = smooth_union([figure.parts["torso"], figure.parts["neck"], *limbs], 0.022 * h)
-    return smooth_min(skin, figure.parts["head"], 0.012 * h)
+    skin = smooth_min(skin, figure.parts["head"], 0.012 * h)
+    return common(skin, _leg_gap(figure, 0.02)) if figure.outfit.bottom in TROUSER_HEM else skin
 
 
 def _shoes(figure: Figure) -> F32:
@@ -158,7 +159,8 @@ def _cut_sleeve(figure: Figure, cloth: F32, sleeve: float, side: str, sign: floa
     axis = figure.joints[f"{end}_{side}"] - origin
     length = float(np.linalg.norm(axis))
     beyond = (figure.points - origin) @ (axis / length) - np.float32((sleeve % 1) * length)
-    is_arm = sign * figure.points[..., 0] > 0.10 * figure.build.height_m
+    h = figure.build.height_m
+    is_arm = (sign * figure.points[..., 0] > 0.10 * h) & (figure.points[..., 2] > (0.60 if sleeve < 1 else 0.0) * h)
     return np.asarray(np.where(is_arm, common(cloth, beyond), cloth), np.float32)
 
 
@@ -184,7 +186,7 @@ def _trousers(figure: Figure) -> F32:
     thigh_slack = 0.5 * thickness if bottom is Bottom.SHORTS else 0.0
     shin_slack = 0.6 * thickness if bottom is Bottom.TROUSERS else 0.0
     legs = []
-    for side, sign in SIDES:
+    for side, _ in SIDES:
         leg = smooth_min(
             figure.parts[f"thigh_{side}"] - thigh_slack, figure.parts[f"shin_{side}"] - shin_slack, 0.02 * h
         )
@@ -192,11 +194,16 @@ def _trousers(figure: Figure) -> F32:
             hem = figure.joints[f"foot_{side}"] - figure.at(0, 0, 0.01)
             tube = round_cone(figure.points, figure.joints[f"shin_{side}"], hem, 0.030 * h, 0.027 * h)
             leg = smooth_min(leg, tube, 0.02 * h)
-        # A gap below the crotch, wider than a voxel: baggy legs that touch would be meshed as a skirt.
-        gap = 0.007 * h - sign * figure.points[..., 0] - np.maximum(z - 0.45 * h, 0)
-        legs.append(common(leg, gap))
+        legs.append(leg)
     cloth = smooth_min(common(figure.parts["torso"], z - 0.6 * h), union(*legs), 0.02 * h) - thickness
-    return common(cloth, z - 0.60 * h, TROUSER_HEM[bottom] * h - z)
+    return common(cloth, _leg_gap(figure, 0.008), z - 0.60 * h, TROUSER_HEM[bottom] * h - z)
+
+
+def _leg_gap(figure: Figure, half_width: float) -> F32:
+    """Negative but for a gap between the legs, wider than a voxel: legs that touch would be meshed as a skirt."""
+    h, points = figure.build.height_m, figure.points
+    above_crotch = np.maximum(points[..., 2] - np.float32(0.45 * h), 0)
+    return np.asarray(half_width * h - np.abs(points[..., 0]) - above_crotch, np.float32)
 
 
 def _hair(figure: Figure) -> F32 | None:
