@@ -134,13 +134,13 @@ def load_overlap(module: nn.Module, state: Mapping[str, Tensor], strict: bool = 
     resized = [name for name in own if name in state and own[name].shape != state[name].shape]
     unused = [name for name in state if name not in own]
     if len(missing) == len(own) or (strict and (missing or resized or unused)):
-        raise ValueError(f"checkpoint does not fit: missing {missing}, resized {resized}, unused {unused}")
+        raise ValueError(f"checkpoint does not fit: missing {missing}; resized {resized}; unused {unused}")
     for name, tensor in own.items():
         if name in state:
             block = tuple(slice(min(sides)) for sides in zip(tensor.shape, state[name].shape, strict=True))
             tensor[block] = state[name][block]
     matched = len(own) - len(missing) - len(resized)
-    log.info("%d tensors match; resized %s; missing %s; unused %s", matched, resized, missing, unused)
+    log.info("%d tensors match, %d resized, %d missing, %d unused", matched, len(resized), len(missing), len(unused))
     return missing
 
 
