@@ -5,6 +5,7 @@ Each loop is imported in its own process only, so that the matcher loads no netw
 
 import importlib
 import logging
+import os
 import signal
 import sys
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ def main(spec: ProcessSpec) -> None:
     """Body of a child process: logs, signals, and one line for a failure that a restart cannot mend."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
     log_to(spec.job.out / "pipeline.log", spec.name)
+    log.info("started as process %d", os.getpid())
     try:
         importlib.import_module(spec.loop).run(spec.job)
     except PipelineError as error:

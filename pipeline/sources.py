@@ -26,6 +26,7 @@ _OPEN_TIMEOUT_S = 5.0
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 _CORRUPT_LIMIT = 100  # undecodable packets in a row before a source counts as broken
 _READ_AHEAD = 8
+_END = "end of file"
 
 
 class Picture(Protocol):
@@ -209,7 +210,7 @@ class LiveCapture:
             before = self.state.captured
             try:
                 self._read()
-                self._change(up=False, reason="end of file")
+                self._change(up=False, reason=_END)
                 self.state.ended = True
                 self._notify()
                 return
@@ -243,7 +244,8 @@ class LiveCapture:
         if (up, reason) != (self.state.up, self.state.reason):
             self.state.up, self.state.reason = up, reason
             self.state.changes += 1
-            log.info("%s", f"{self.camera.id}: frames are coming" if up else reason)
+            told = "frames are coming" if up else reason.removeprefix(f"{self.camera.id}: ")
+            log.log(logging.INFO if up or reason == _END else logging.WARNING, "%s: %s", self.camera.id, told)
             self._notify()
 
 

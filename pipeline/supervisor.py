@@ -27,6 +27,7 @@ _FIRST_REPORT_S = 120.0  # networks may take long to load
 _BACKOFF_S = (0.0, 1.0, 2.0, 5.0, 10.0)
 _STABLE_S = 30.0
 _STOP_S = 10.0
+_MINUTE_S = 60.0
 
 Progress = Callable[[Mapping[str, CameraCounters], int], None]
 
@@ -150,6 +151,7 @@ class Supervisor:
 
     def _watch(self, children: list[_Child], telemetry: Receiver, started: float) -> None:
         shown_at = 0.0
+        minute_at, latencies = started + _MINUTE_S, Latencies()
         while self._seconds is None or time.monotonic() - started < self._seconds:
             self._listen(children, telemetry, 0.2)
             now = time.monotonic()
@@ -158,6 +160,8 @@ class Supervisor:
             if self._on_progress and now - shown_at > 0.5:
                 self._on_progress(self._counters(), self._identities())
                 shown_at = now
+            if now >= minute_at:
+                minute_at, latencies = now + _MINUTE_S, self._log_minute(latencies)
             if self._all_ended():
                 return
 
@@ -182,6 +186,32 @@ class Supervisor:
     def _identities(self) -> int:
         return [*self._matchers.values()][-1].identities if self._matchers else 0
 
+    def _latencies(self) -> Latencies:
+        total = Latencies()
+        for report in self._matchers.values():
+            total.counts += Latencies(report.latency_counts).counts
+        return total
+
+    def _rss_mb(self) -> float:
+        alive = [report.rss_mb for report in self._latest_workers().values()]
+        alive += [report.rss_mb for report in [*self._matchers.values()][-1:]]
+        return round(rss_mb() + sum(alive), 1)
+
+    def _log_minute(self, before: Latencies) -> Latencies:
+        """One line a minute for whoever asks later whether it slowed down or grew."""
+        total = self._latencies()
+        recent = Latencies(total.counts - before.counts).summary()
+        counters = self._counters().values()
+        log.info(
+            "minute: p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, %.0f MB, %d frames, %d dropped, %d identities",
+            *recent.values(),
+            self._rss_mb(),
+            sum(one.frames for one in counters),
+            sum(sum(one.dropped.values()) for one in counters),
+            self._identities(),
+        )
+        return total
+
     def _all_ended(self) -> bool:
         counters = self._counters()
         return len(counters) == len(self._site.cameras) and all(one.ended for one in counters.values())
@@ -191,11 +221,6 @@ class Supervisor:
         for report in self._workers.values():
             for camera_id, counters in report.cameras.items():
                 parts[camera_id].append(counters)
-        latencies = Latencies()
-        for matcher in self._matchers.values():
-            latencies.counts += Latencies(matcher.latency_counts).counts
-        alive_mb = [one.rss_mb for one in self._latest_workers().values()]
-        alive_mb += [one.rss_mb for one in [*self._matchers.values()][-1:]]
         cameras = {one: camera_summary(counters, seconds) for one, counters in parts.items()}
         return Summary(
             mode="live",
@@ -203,7 +228,7 @@ class Supervisor:
             seconds=round(seconds, 2),
             fps=round(sum(camera.frames for camera in cameras.values()) / seconds, 1),
             cameras=cameras,
-            latency_ms=latencies.summary(),
-            rss_mb=round(rss_mb() + sum(alive_mb), 1),
+            latency_ms=self._latencies().summary(),
+            rss_mb=self._rss_mb(),
             restarts=restarts,
         )

@@ -1,0 +1,128 @@
+"""Real processes and sockets: clips played at their own speed, a process killed, a camera that goes and comes back."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.sites import demo_clips, free_port, has_rtsp_server, remux, rtsp_server, write_site
+
+
+@contextmanager
+def running(site: Path, out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """A live run; ended by Ctrl-C, and by force if that does not help."""
+    command = [Path(sys.executable).parent / "mspf-pipeline", "run", "--cams", site, "--out", out, "--live", *more]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        try:
+            yield run
+        finally:
+            if run.poll() is None:
+                run.send_signal(signal.SIGINT)
+            try:
+                run.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                run.kill()
+                raise
+
+
+def until(condition: Callable[[], bool], run: subprocess.Popen[str], timeout_s: float = 90) -> None:
+    """Waits for a condition while the run lives."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.1)
+
+
+def events(out: Path) -> list[dict]:
+    path = out / "events.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def named(out: Path, event: str) -> list[dict]:
+    return [one for one in events(out) if one["event"] == event]
+
+
+def tracks_in_store(out: Path) -> dict[tuple[str, int, int], int]:
+    with sqlite3.connect(f"file:{out / 'identities.db'}?mode=ro", uri=True) as store:
+        rows = store.execute("SELECT camera_id, epoch, track_id, identity_id FROM tracks").fetchall()
+    return {row[:3]: row[3] for row in rows}
+
+
+def process(run: subprocess.Popen[str], loop: str) -> psutil.Process:
+    """The child whose open sockets or command tell that it runs this loop."""
+    log = run.args[run.args.index("--out") + 1] / "pipeline.log"  # type: ignore[operator,index]
+    pids = [line.rsplit(" ", 1)[1] for line in log.read_text().splitlines() if f" {loop} INFO started as process" in line]
+    return psutil.Process(int(pids[-1]))
+
+
+@pytest.fixture(scope="module")
+def long_clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    return [remux(clip, folder / f"cam{number}.mp4", 120.0) for number, clip in enumerate(demo_clips()[:2], 1)]
+
+
+def test_a_live_run_of_files_ends_by_itself_and_leaves_no_process(tmp_path: Path) -> None:
+    clips = [remux(clip, tmp_path / clip.name, 6.0) for clip in demo_clips()[:2]]
+    site = write_site(tmp_path, [clip.name for clip in clips])
+    with running(site, tmp_path / "out") as run:
+        run.wait(timeout=90)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["mode"] == "live"
+    assert summary["identities"] >= 1
+    assert all(one["frames"] + one["dropped"] == 60 for one in summary["cameras"].values())
+    assert not [child for child in psutil.Process().children(recursive=True) if child.name() != "pytest"]
+
+
+@pytest.mark.parametrize("victim", ["matcher", "worker-0"])
+def test_kill_9_loses_and_renumbers_no_identity(victim: str, long_clips: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with running(write_site(tmp_path, [str(clip) for clip in long_clips]), out) as run:
+        until(lambda: len(named(out, "assignment")) >= 4, run)
+        process(run, victim).kill()
+        before = tracks_in_store(out)
+        until(lambda: (out / "pipeline.log").read_text().count(f" {victim} INFO started as process") == 2, run)
+        count = len(events(out))
+        until(lambda: len(events(out)) > count + 2, run)
+    after = tracks_in_store(out)
+    assert {key: after[key] for key in before} == before
+    ids = [one["identity"] for one in named(out, "assignment") if one["new"]]
+    assert len(ids) == len(set(ids))
+    assert json.loads((out / "summary.json").read_text())["restarts"] == 1
+
+
+def test_children_end_when_the_supervisor_is_killed(long_clips: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with running(write_site(tmp_path, [str(clip) for clip in long_clips]), out) as run:
+        until(lambda: len(named(out, "assignment")) >= 1, run)
+        children = psutil.Process(run.pid).children(recursive=True)
+        os.kill(run.pid, signal.SIGKILL)
+        _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
+
+
+@pytest.mark.skipif(not has_rtsp_server(), reason="needs Debian's gir1.2-gst-rtsp-server-1.0, python3-gi and plugins")
+def test_a_camera_that_goes_away_comes_back_while_the_other_goes_on(long_clips: list[Path], tmp_path: Path) -> None:
+    out, port, secret = tmp_path / "out", free_port(), "s3cret-pass"
+    url = f"rtsp://viewer:{secret}@127.0.0.1:{port}/0"
+    with running(write_site(tmp_path, [url, str(long_clips[1])]), out) as run:
+        with rtsp_server(port, long_clips[:1]):
+            until(lambda: any(one["camera"] == "cam1" for one in named(out, "camera_up")), run)
+            until(lambda: (out / "tracks" / "cam1.txt").stat().st_size > 0, run)
+        until(lambda: any(one["camera"] == "cam1" for one in named(out, "camera_down")), run)
+        size = (out / "tracks" / "cam2.txt").stat().st_size
+        with rtsp_server(port, long_clips[:1]):
+            until(lambda: sum(one["camera"] == "cam1" for one in named(out, "camera_up")) == 2, run)
+            until(lambda: (out / "tracks" / "cam2.txt").stat().st_size > size, run)
+    output = (out / "pipeline.log").read_text() + (out / "events.jsonl").read_text()
+    assert secret not in output
+    assert json.loads((out / "summary.json").read_text())["cameras"]["cam1"]["reconnects"] >= 1

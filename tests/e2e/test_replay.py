@@ -1,0 +1,63 @@
+"""The shipped networks on shipped clips, from files to identities, as `make demo` runs them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from tests.e2e.sites import DEMO, demo_clips, remux, write_site
+
+
+def replay(site: Path, out: Path, *more: str) -> dict:
+    result = CliRunner().invoke(app, ["run", "--cams", str(site), "--out", str(out), *more])
+    assert result.exit_code == 0, result.output
+    return json.loads((out / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def short_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    clips = [remux(clip, folder / f"cam{number}.mp4", 10.0) for number, clip in enumerate(demo_clips(), 1)]
+    return write_site(folder, [clip.name for clip in clips], f"truth: {DEMO.parent / 'demo' / 'truth'}\n")
+
+
+@pytest.fixture(scope="module")
+def first(short_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("first")
+    replay(short_site, out, "--video")
+    return out
+
+
+def test_a_replay_drops_no_frame_and_finds_people_in_every_camera(first: Path) -> None:
+    summary = json.loads((first / "summary.json").read_text())
+    assert summary["identities"] >= 3
+    assert {one["frames"] for one in summary["cameras"].values()} == {100}
+    assert {one["dropped"] for one in summary["cameras"].values()} == {0}
+    assert summary["latency_ms"].keys() == {"p50", "p95", "p99"}
+    assert summary["rss_mb"] > 0
+
+
+def test_somebody_is_recognised_by_a_second_camera(first: Path) -> None:
+    events = [json.loads(line) for line in (first / "events.jsonl").read_text().splitlines()]
+    seen_by: dict[int, set[str]] = {}
+    for event in events:
+        if event["event"] == "assignment":
+            seen_by.setdefault(event["identity"], set()).add(event["camera"])
+    assert any(len(cameras) > 1 for cameras in seen_by.values())
+
+
+def test_the_film_shows_every_moment(first: Path) -> None:
+    import av
+
+    with av.open(str(first / "mosaic.mp4")) as film:
+        assert film.streams.video[0].codec_context.name == "h264"
+        assert sum(1 for _ in film.decode(video=0)) == 100
+
+
+def test_the_same_clips_give_the_same_log_byte_for_byte(first: Path, short_site: Path, tmp_path: Path) -> None:
+    replay(short_site, tmp_path)
+    assert (tmp_path / "events.jsonl").read_bytes() == (first / "events.jsonl").read_bytes()
+    for tracks in sorted((first / "tracks").iterdir()):
+        assert (tmp_path / "tracks" / tracks.name).read_bytes() == tracks.read_bytes()
