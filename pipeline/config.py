@@ -12,13 +12,15 @@ from msgspec import Meta
 
 from pipeline.errors import ConfigError
 
-Positive = Annotated[float, Meta(gt=0)]
+Positive = Annotated[float, Meta(gt=0, le=1e9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
 CameraId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 _SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_USERINFO = re.compile(r"(?<=://)\S*(?=@)|(?<=[?&])((?:pass|pwd|token|key|secret)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
+# Userinfo goes up to the last @, since passwords are often not percent-encoded; tokens are told by their names.
+_USERINFO = re.compile(r"(?<=://).*(?=@)")
+_TOKEN = re.compile(r"((?:pass|pwd|psw|token|key|secret|auth|sig)[^=&\s/]*=)[^&\s]*", re.IGNORECASE)
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,7 +163,7 @@ class Site(_Section, frozen=True):
 
 def redact(text: str) -> str:
     """The text with every URL's user, password and token replaced by ***."""
-    return _USERINFO.sub(lambda found: (found.group(1) or "") + "***", text)
+    return _TOKEN.sub(r"\1***", _USERINFO.sub("***", text))
 
 
 def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:

@@ -1,0 +1,124 @@
+"""cams.yaml: what is read, what is refused and how it says so, what never reaches a log."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import CameraConfig, load_site, redact
+from pipeline.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "cams.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_site_of_two_lines_has_defaults_for_the_rest(tmp_path):
+    site = load_site(write(tmp_path, "cameras:\n- {id: hall, url: rtsp://10.0.0.7/1}"))
+    assert [camera.id for camera in site.cameras] == ["hall"]
+    assert site.truth is None
+    assert site.reid.model == site.detector.model == "default"
+
+
+def test_files_are_relative_to_cams_yaml_and_names_of_models_stay_names(tmp_path):
+    (tmp_path / "own.onnx").touch()
+    text = "cameras: [{id: a, url: clips/a.mp4}]\ntruth: truth\ndetector: {model: yolo11n.pt}\nreid: {model: own.onnx}"
+    site = load_site(write(tmp_path, text))
+    assert site.cameras[0].url == str(tmp_path / "clips/a.mp4")
+    assert site.truth == str(tmp_path / "truth")
+    assert site.detector.model == "yolo11n.pt"
+    assert site.reid.model == str(tmp_path / "own.onnx")
+
+
+@pytest.mark.parametrize(
+    ("url", "is_file"),
+    [("a.mp4", True), ("/clips/a.mp4", True), ("rtsp://h/1", False), ("http://h/1", False), ("webcam:0", False)],
+)
+def test_only_paths_are_files(url, is_file):
+    assert CameraConfig("a", url).is_file is is_file
+
+
+def test_secrets_come_from_the_environment(tmp_path):
+    path = write(tmp_path, "cameras: [{id: a, url: 'rtsp://${WHO}:${PASS}@h/1'}]")
+    assert load_site(path, {"WHO": "me", "PASS": "p@:${WHO}"}).cameras[0].url == "rtsp://me:p@:${WHO}@h/1"
+
+
+def test_a_secret_that_is_not_set_is_named(tmp_path):
+    path = write(tmp_path, "cameras: [{id: a, url: 'rtsp://me:${PASS}@h/1'}]")
+    with pytest.raises(ConfigError, match=r"camera a: \$\{PASS\} is not set; export PASS="):
+        load_site(path, {})
+
+
+A = "{id: a, url: a.mp4}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("cameras: [{id: a, ulr: a.mp4}]", r"unknown key 'cameras\[0\]\.ulr'; did you mean 'url'\?"),
+        (f"cameras: [{A}]\ncamera_per_worker: 2", "unknown key 'camera_per_worker'; did you mean 'cameras_per_worker'"),
+        (f"cameras: [{A}]\nmatcher: {{xyzzy: 1}}", "unknown key 'matcher.xyzzy'; known here: min_similarity,"),
+        (f"cameras: [{A}]\nmatcher: {{min_similarity: 2}}", "`float` <= 1.*`matcher.min_similarity`"),
+        (f"cameras: [{A}]\nmatcher: {{min_similarity: .nan}}", "matcher.min_similarity"),
+        (f"cameras: [{A}]\ntracker: {{lost_after_s: .inf}}", "tracker.lost_after_s"),
+        ("cameras: [{id: a, url: a.mp4, max_age_s: soon}]", r"`float`, got `str`.*`cameras\[.*\].max_age_s`"),
+        ("cameras: [{id: a, url: a.mp4, max_age_s: 0}]", r"> 0.*`cameras\[.*\].max_age_s`"),
+        ("cameras: [{id: a}]", "missing required field `url`"),
+        ("cameras: [{id: a/b, url: a.mp4}]", r"matching regex.*cameras\[.*\].id"),
+        (f"cameras: [{A}, {{id: b, url: b.mp4}}, {A}]", "id 'a' occurs 2 times; ids must differ"),
+        ("cameras: []", "length >= 1.*cameras"),
+        ("truth: x", "missing required field `cameras`"),
+        ("", "Expected `object`, got `null`"),
+        ("cameras: [", "not valid YAML"),
+        ("a: b: c", "not valid YAML"),
+        ("cameras: \x00", "not valid YAML"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line_that_says_where(tmp_path, text, says):
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError, match=says) as caught:
+        load_site(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "cams.yaml"
+    path.write_bytes(b"\xff\xfe\x80\x81")
+    with pytest.raises(ConfigError, match="Expected `object`, got `str`"):
+        load_site(path)
+
+
+@pytest.mark.parametrize(("name", "says"), [("none.yaml", "No such file"), (".", "Is a directory")])
+def test_a_site_that_cannot_be_read_is_refused(tmp_path, name, says):
+    with pytest.raises(ConfigError, match=f"cannot read the site: {says}.*give an existing cams.yaml"):
+        load_site(tmp_path / name)
+
+
+AWKWARD = [
+    ("rtsp://me:hunter2@10.0.0.7/1", "rtsp://***@10.0.0.7/1"),
+    ("rtsp://me:hun@ter2@h/1", "rtsp://***@h/1"),
+    ("rtsp://me:hunter2:h@h/1", "rtsp://***@h/1"),
+    ("rtsp://me:%40hunter2%3A@h/1", "rtsp://***@h/1"),
+    ("rtsp://me:hunter2 hunter2@h/1", "rtsp://***@h/1"),
+    ("rtsp://me:/hunter2?#@h/1", "rtsp://***@h/1"),
+    ("rtsp://h/1?channel=1&token=hunter2", "rtsp://h/1?channel=1&token=***"),
+    ("http://h/1?access_token=hunter2&x=1", "http://h/1?access_token=***&x=1"),
+    ("http://h/1?apikey=hunter2", "http://h/1?apikey=***"),
+    ("http://h/1?usr=me&PWD=hunter2", "http://h/1?usr=me&PWD=***"),
+    ("rtsp://h/user=me&password=hunter2&channel=1", "rtsp://h/user=me&password=***&channel=1"),
+    ("rtsp://h/user=me_password=hunter2_channel=1", "rtsp://h/user=me_password=***"),
+    ("rtsp://me:hunter2@h/1?auth=hunter2", "rtsp://***@h/1?auth=***"),
+]
+
+
+@pytest.mark.parametrize(("url", "safe"), AWKWARD)
+def test_no_password_or_token_of_a_url_is_shown(url, safe):
+    assert CameraConfig("a", url).safe_url == safe
+    assert "hunter2" not in redact(f"[Errno 111] Connection refused: '{url}'")
+
+
+@pytest.mark.parametrize("url", ["rtsp://10.0.0.7:554/1?channel=1&subtype=0", "clips/a.mp4", "webcam:0"])
+def test_a_url_without_secrets_is_shown_whole(url):
+    assert redact(url) == url
