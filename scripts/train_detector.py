@@ -87,7 +87,12 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="start from these weights (.pt); default: from scratch")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/weights/last.pt")
     parser.add_argument("--size", type=int, default=320, help="side of the square training images (default 320)")
-    parser.add_argument("--hours", type=float, default=0.75, help="time to train; epochs follow (default 0.75)")
+    parser.add_argument(
+        "--hours",
+        type=float,
+        default=0.75,
+        help="time to train in all, a resumed run included; epochs follow (default 0.75)",
+    )
     parser.add_argument("--lr", type=float, default=0.002, help="peak learning rate (default 0.002)")
     parser.add_argument("--close-mosaic", type=int, default=5, help="last epochs without mosaic (default 5)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -95,7 +100,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     out = arguments.out.resolve()
     if arguments.resume:
-        CpuTrainer(overrides={"resume": str(out / "weights/last.pt")}).train()
+        CpuTrainer(overrides={"resume": str(out / "weights/last.pt"), "time": arguments.hours}).train()
         return
     if not arguments.folders:
         parser.error("name at least one folder to train on")
