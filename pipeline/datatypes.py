@@ -103,6 +103,11 @@ class Tracklet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, eq=False
     score: float
     closed: bool = False
 
+    def __post_init__(self) -> None:
+        shapes = self.embeddings.shape, self.quality.shape, self.box_xyxy.shape
+        if self.embeddings.ndim != 2 or shapes[1:] != ((len(self.embeddings),), (4,)):
+            raise ValueError(f"expected embeddings (K, D), quality (K,) and box (4,), got {shapes}")
+
 
 class CameraUpdate(Message, frozen=True, eq=False):
     """One processed frame of a camera: all its open tracklets and those that closed.
@@ -187,6 +192,10 @@ class TrackIdentity(msgspec.Struct, frozen=True, eq=False):
     identity_id: int | None
     box_xyxy: F32
     score: float
+
+    def __post_init__(self) -> None:
+        if self.box_xyxy.shape != (4,):
+            raise ValueError(f"expected box (4,), got {self.box_xyxy.shape}")
 
 
 class CameraIdentities(Message, frozen=True, eq=False):

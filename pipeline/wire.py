@@ -1,7 +1,7 @@
 """Messages to bytes and back, and the sockets they travel on. Nothing is ever unpickled."""
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 import numpy as np
@@ -39,7 +39,7 @@ AnyMessage = (
 
 
 class _Array(msgspec.Struct, frozen=True, array_like=True):
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, msgspec.Meta(ge=0)], ...]
     rows: bytes
 
 
@@ -74,7 +74,7 @@ def decode(parts: list[bytes]) -> AnyMessage:
         raise WireError(f"message of schema {named!r}, expected {SCHEMA.decode()!r}; run one version on all hosts")
     try:
         message: AnyMessage = _decoder.decode(parts[1])
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise WireError(f"message of {len(parts[1])} bytes cannot be read: {error}; it was cut or altered") from error
     return message
 
@@ -132,10 +132,13 @@ class Receiver:
         self._high_water = high_water
 
     def receive(self, timeout_s: float, at_most: int = 256) -> list[AnyMessage]:
-        """Messages that are there, or come within the time; [] when none did."""
+        """Messages that are there, or come within the time; [] when none did or the first was unreadable."""
         messages: list[AnyMessage] = []
         wait_ms = int(timeout_s * 1000)
-        while len(messages) < at_most and self._socket.poll(0 if messages else wait_ms):
+        for _ in range(at_most):
+            if not self._socket.poll(wait_ms):
+                break
+            wait_ms = 0
             try:
                 messages.append(decode(self._socket.recv_multipart()))
             except WireError as error:
