@@ -47,12 +47,10 @@ def test_who_stands_behind_loses_what_is_covered_and_who_stands_in_front_a_third
     assert quality(behind, front) == pytest.approx([1 - share, 1 - share / 3], abs=1e-6)
 
 
-boxes = st.tuples(
-    st.floats(-50, 700, width=32),
-    st.floats(-50, 400, width=32),
-    st.floats(0, 400, width=32),
-    st.floats(0, 400, width=32),
-).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
+sides = st.floats(0, 400, width=32)
+boxes = st.tuples(st.floats(-50, 700, width=32), st.floats(-50, 400, width=32), sides, sides).map(
+    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
+)
 
 
 @given(st.lists(boxes, max_size=6))

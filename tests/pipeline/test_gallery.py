@@ -1,0 +1,143 @@
+"""The gallery finds, averages, merges and forgets."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.datatypes import Identity, TrackKey
+from pipeline.gallery import Gallery, mean_embedding
+from tests.fakes import unit
+
+X, Y, Z = np.eye(3, dtype=np.float32)
+
+
+def key(track_id, camera_id="a"):
+    return TrackKey(camera_id, 1, track_id)
+
+
+def person(identity_id, *prototypes, at=0.0, camera_id="a"):
+    rows = np.array(prototypes, np.float32).reshape(-1, 3)
+    return Identity(identity_id, rows, at, at, frozenset({camera_id}), False)
+
+
+def gallery(*people, prototypes=2):
+    made = Gallery(3, prototypes)
+    for one in people:
+        made.add(one)
+    return made
+
+
+def test_nobody_known_resembles_nobody():
+    empty = gallery()
+    assert len(empty) == 0
+    assert empty.similarity(np.stack([X, Y])).shape == (2, 0)
+    assert gallery(person(1, X)).similarity(np.zeros((0, 3), np.float32)).shape == (0, 1)
+
+
+def test_similarity_is_the_best_cosine_to_any_prototype_in_the_order_of_ids():
+    known = gallery(person(7, X, Y), person(3, unit(1, 1, 0)))
+    assert known.ids == [7, 3]
+    expected = [[1, 0.7071], [1, 0.7071], [0, 0]]
+    assert known.similarity(np.stack([X, Y, Z])) == pytest.approx(np.array(expected), abs=1e-4)
+
+
+def test_what_get_returns_belongs_to_the_caller():
+    known = gallery(person(1, X))
+    known.get(1).prototypes[:] = 9
+    assert known.get(1).prototypes.tolist() == [X.tolist()]
+
+
+def test_a_track_that_is_described_again_keeps_one_prototype():
+    known = gallery(person(1))
+    known.describe(1, key(1), X, 1.0)
+    known.describe(1, key(1), Y, 2.0)
+    assert known.get(1).prototypes.tolist() == [Y.tolist()]
+    assert known.keys(1) == (key(1),)
+
+
+def test_beyond_its_prototypes_the_two_most_similar_are_averaged_by_weight():
+    known = gallery(person(1), prototypes=2)
+    known.describe(1, key(1), X, 3.0)
+    known.describe(1, key(2), unit(3, 1, 0), 1.0)
+    known.describe(1, key(3), Z, 1.0)
+    mean = mean_embedding(np.stack([X, unit(3, 1, 0)]), np.array([3, 1], np.float32))
+    assert known.get(1).prototypes == pytest.approx(np.stack([mean, Z]))
+    assert known.keys(1) == (None, key(3))
+
+
+def test_a_gallery_of_one_prototype_keeps_the_newest():
+    known = gallery(person(1), prototypes=1)
+    known.describe(1, key(1), X, 1.0)
+    known.describe(1, key(2), Y, 1.0)
+    assert known.get(1).prototypes.tolist() == [Y.tolist()]
+    assert known.keys(1) == (key(2),)
+
+
+def test_a_forgotten_track_leaves_the_others():
+    known = gallery(person(1))
+    known.describe(1, key(1), X, 1.0)
+    known.describe(1, key(2), Y, 1.0)
+    known.forget(1, key(1))
+    known.forget(1, key(9))
+    assert known.similarity(np.stack([X, Y])).ravel().tolist() == [0, 1]
+    assert known.keys(1) == (key(2),)
+
+
+def test_removing_one_leaves_the_others_findable():
+    known = gallery(person(1, X), person(2, Y), person(3, Z))
+    known.remove(1)
+    assert 1 not in known
+    assert known.ids == [3, 2]
+    assert known.similarity(Z[None]).tolist() == [[1, 0]]
+    assert known.get(2).prototypes.tolist() == [Y.tolist()]
+
+
+def test_absorbing_unites_prototypes_cameras_times_and_confirmation():
+    known = gallery(person(1, X, at=5.0), person(2, Y, at=3.0, camera_id="b"))
+    known.see(2, "c", 9.0)
+    known.confirm(2)
+    known.absorb(1, 2)
+    got = known.get(1)
+    assert 2 not in known
+    assert (got.first_seen, got.last_seen, got.cameras, got.confirmed) == (3.0, 9.0, {"a", "b", "c"}, True)
+    assert got.prototypes.tolist() == [X.tolist(), Y.tolist()]
+
+
+def test_a_sighting_in_the_past_does_not_turn_time_back():
+    known = gallery(person(1, X, at=5.0))
+    known.see(1, "b", 2.0)
+    assert known.last_seen() == {1: 5.0}
+    assert known.get(1).cameras == {"a", "b"}
+
+
+@pytest.mark.parametrize("ask", [lambda g: g.get(5), lambda g: g.remove(5), lambda g: g.see(5, "a", 0.0)])
+def test_an_unknown_id_is_a_key_error(ask):
+    with pytest.raises(KeyError):
+        ask(gallery(person(1, X)))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 200)), max_size=150))
+def test_any_order_of_coming_and_going_leaves_everybody_with_their_own_prototype(moves):
+    known, expected, fresh = Gallery(3, 2), {}, iter(range(1, 1000))
+    for comes, place in moves:
+        if comes or not expected:
+            who = next(fresh)
+            expected[who] = unit(who, who % 7 + 1, who % 5 + 1)
+            known.add(person(who, expected[who]))
+        else:
+            who = sorted(expected)[place % len(expected)]
+            del expected[who]
+            known.remove(who)
+    assert sorted(known.ids) == sorted(expected)
+    for who, prototype in expected.items():
+        assert np.array_equal(known.get(who).prototypes, prototype[None])
+
+
+def test_the_mean_of_embeddings_is_a_unit_vector_weighted_by_quality():
+    got = mean_embedding(np.stack([X, Y]), np.array([3, 1], np.float32))
+    assert got == pytest.approx(unit(3, 1, 0))
+
+
+def test_embeddings_of_no_quality_still_have_a_mean():
+    assert mean_embedding(np.stack([X, X]), np.zeros(2, np.float32)) == pytest.approx(X)
