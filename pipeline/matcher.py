@@ -1,7 +1,7 @@
 """Who is who: open tracks of one camera against everybody known. Pure; time comes with the update.
 
 A track joins the identity it is most like, by Hungarian assignment over that camera's undecided tracks (Kuhn 1955,
-through scipy), never one that the same camera sees in another track at that moment. A track unlike everybody becomes
+through scipy), never that of another track which the same camera saw at the same moment, now or earlier. A track unlike everybody becomes
 a provisional identity; one in doubt waits. Two identities found alike later, and never seen together, merge.
 """
 
@@ -33,7 +33,12 @@ _ABANDONED_S = 60.0
 
 @dataclass(slots=True)
 class _OpenTrack:
-    """What the matcher holds of one open track."""
+    """What the matcher holds of one open track.
+
+    Attributes:
+        rivals: open tracks that its camera saw at the same moment.
+        strangers: their identities, and those of rivals that have ended.
+    """
 
     tracklet: Tracklet
     identity_id: int | None = None
@@ -41,6 +46,8 @@ class _OpenTrack:
     matched_seq: int = 0
     doubtful_since: float | None = None
     mean: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
+    rivals: set[TrackKey] = field(default_factory=set)
+    strangers: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +107,10 @@ class Matcher:
         visible = {key: track for key, track in tracks.items() if track.tracklet.last_seen >= now}
         decisions: list[Decision] = []
         self._part_twins(visible)
+        self._note_company(tracks, visible)
         decisions += self._match(tracks, visible, now)
+        self._note_company(tracks, visible)
         described = self._describe(tracks)
-        self._note_company(visible)
         decisions += self._merge(tracks, now)
         decisions += self._confirm(tracks, now)
         decisions += self._sweep(now)
@@ -111,6 +119,7 @@ class Matcher:
         seen = tuple(
             TrackIdentity(key.track_id, track.identity_id, track.tracklet.box_xyxy, track.tracklet.score)
             for key, track in visible.items()
+            if not track.tracklet.closed
         )
         changed = {*described, *(done.identity_id for done in decisions if not isinstance(done, Expiry))}
         return Outcome(tuple(decisions), seen, tuple(sorted(who for who in changed if who in self.gallery)))
@@ -161,16 +170,17 @@ class Matcher:
             return []
         taken = {track.identity_id for track in visible.values() if track.identity_id is not None}
         similarity = self.gallery.similarity(np.stack([tracks[key].mean for key in undecided]))
-        columns = [column for column, who in enumerate(self.gallery.ids) if who not in taken]
-        ids = [self.gallery.ids[column] for column in columns]
-        allowed = similarity[:, columns]
-        pairs = assign(1.0 - allowed, 1.0 - self._config.min_similarity)
+        ids = self.gallery.ids
+        for row, key in enumerate(undecided):
+            barred = tracks[key].strangers if tracks[key].tracklet.closed else tracks[key].strangers | taken
+            similarity[row, [who in barred for who in ids]] = -1.0
+        pairs = assign(1.0 - similarity, 1.0 - self._config.min_similarity)
         decisions: list[Decision] = []
         for row, key in enumerate(undecided):
-            track, best = tracks[key], float(allowed[row].max()) if columns else 0.0
+            track, best = tracks[key], float(similarity[row].max(initial=-1.0))
             if row in pairs:
                 column = pairs[row]
-                decisions.append(self._join(key, track, ids[column], float(allowed[row, column]), now))
+                decisions.append(self._join(key, track, ids[column], float(similarity[row, column]), now))
             elif self._is_somebody_new(track, best, now):
                 decisions.append(self._join(key, track, None, float("nan"), now))
             elif track.doubtful_since is None:
@@ -210,11 +220,20 @@ class Matcher:
             changed.append(track.identity_id)
         return changed
 
-    def _note_company(self, visible: Mapping[TrackKey, _OpenTrack]) -> None:
-        """People whom one camera sees at one moment are different people, for good."""
-        people = {track.identity_id for track in visible.values() if track.identity_id is not None}
-        for who in people:
-            self._seen_together.setdefault(who, set()).update(people - {who})
+    def _note_company(self, tracks: Mapping[TrackKey, _OpenTrack], visible: Mapping[TrackKey, _OpenTrack]) -> None:
+        """People whom one camera sees at one moment are different people, for good, whenever they are decided."""
+        for key, track in tracks.items():
+            if key in visible:
+                track.rivals |= visible.keys() - {key}
+            track.rivals &= tracks.keys()
+            track.strangers |= {who for other in track.rivals if (who := tracks[other].identity_id) is not None}
+            if track.identity_id is None:
+                continue
+            company = self._seen_together.setdefault(track.identity_id, set())
+            for who in track.strangers - company:
+                if who in self.gallery:
+                    company.add(who)
+                    self._seen_together.setdefault(who, set()).add(track.identity_id)
 
     def _merge(self, tracks: Mapping[TrackKey, _OpenTrack], now: float) -> list[Decision]:
         """Merges the identity of each freshly described track into an older one that it resembles."""
@@ -242,6 +261,8 @@ class Matcher:
             for track in tracks.values():
                 if track.identity_id == replaces:
                     track.identity_id = identity_id
+                if replaces in track.strangers:
+                    track.strangers.add(identity_id)
         self._decided = {key: identity_id if who == replaces else who for key, who in self._decided.items()}
         company = self._seen_together.pop(replaces, set())
         self._seen_together.setdefault(identity_id, set()).update(company)
@@ -286,14 +307,10 @@ class Matcher:
 
 
 def assign(cost: F32, max_cost: float) -> dict[int, int]:
-    """Row to column at least total cost, pairs above max_cost left out; {} when R or C is 0.
+    """Row to column at least total cost, where leaving a pair out costs max_cost; {} when R or C is 0.
 
     Args:
         cost: (R, C), finite.
     """
-    if not cost.size:
-        return {}
-    # Pairs that may not be taken cost more than any set of allowed ones, so that they never displace one.
-    barred = np.where(cost > max_cost, float(min(cost.shape)) + max_cost + 1.0, cost)
-    rows, columns = linear_sum_assignment(barred)
+    rows, columns = linear_sum_assignment(np.minimum(cost, max_cost))
     return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if cost[r, c] <= max_cost}

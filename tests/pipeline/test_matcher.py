@@ -1,0 +1,362 @@
+"""Who is who: what joins, what is new, what waits, what merges, what never may."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import MatcherConfig
+from pipeline.datatypes import Assignment, Confirmation, Expiry, Merge, TrackKey
+from pipeline.matcher import Matcher, MatcherState, assign
+from tests.fakes import tracklet, unit, update
+
+CONFIG = MatcherConfig(
+    min_similarity=0.6,
+    new_below=0.5,
+    merge_similarity=0.8,
+    merge_within_s=30.0,
+    min_embeddings=3,
+    decide_after_s=1.5,
+    confirm_after_s=1.0,
+    prototypes=4,
+    forget_after_s=100.0,
+)
+X, Y, Z = np.eye(3, dtype=np.float32)
+DOUBTFUL = unit(0.55, math.sqrt(1 - 0.55**2), 0)  # between new_below and min_similarity to X
+
+
+def matcher(config=CONFIG, state=None):
+    return Matcher(config, 3, state)
+
+
+def who(outcome):
+    return {track.track_id: track.identity_id for track in outcome.tracks}
+
+
+def of(kind, outcome):
+    return [one for one in outcome.decisions if isinstance(one, kind)]
+
+
+def test_the_first_person_is_somebody_new():
+    outcome = matcher().step(update("a", 1.0, tracklet(1, X, at=1.0)))
+    (first,) = of(Assignment, outcome)
+    assert (first.track, first.identity_id, first.is_new, first.replaces) == (TrackKey("a", 1, 1), 1, True, None)
+    assert math.isnan(first.similarity)
+    assert who(outcome) == {1: 1}
+    assert outcome.changed == (1,)
+
+
+def test_a_frame_without_people_decides_nothing():
+    outcome = matcher().step(update("a", 1.0))
+    assert (outcome.decisions, outcome.tracks, outcome.changed) == ((), (), ())
+
+
+def test_the_same_person_in_another_camera_has_the_same_identity():
+    known = matcher()
+    known.step(update("a", 1.0, tracklet(1, X, at=1.0)))
+    outcome = known.step(update("b", 1.0, tracklet(1, unit(1, 0.3, 0), at=1.0)))
+    (joined,) = of(Assignment, outcome)
+    assert (joined.identity_id, joined.is_new) == (1, False)
+    assert joined.similarity == pytest.approx(1 / math.hypot(1, 0.3), abs=1e-5)
+
+
+def test_somebody_unlike_everybody_is_new_at_once():
+    known = matcher()
+    known.step(update("a", 1.0, tracklet(1, X, at=1.0)))
+    assert who(known.step(update("b", 1.0, tracklet(1, Y, at=1.0)))) == {1: 2}
+
+
+def test_a_decided_track_is_not_decided_again():
+    known = matcher()
+    known.step(update("a", 1.0, tracklet(1, X, at=1.0)))
+    outcome = known.step(update("a", 1.1, tracklet(1, X, at=1.1)))
+    assert (of(Assignment, outcome), who(outcome)) == ([], {1: 1})
+
+
+def test_nobody_is_decided_before_there_is_evidence():
+    known = matcher()
+    for count in (0, 1, 2):
+        assert who(known.step(update("a", count / 10, tracklet(1, X, at=count / 10, count=count)))) == {1: None}
+    assert who(known.step(update("a", 0.3, tracklet(1, X, at=0.3, count=3)))) == {1: 1}
+
+
+def test_a_track_in_doubt_waits_and_then_becomes_somebody_new():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    seen = [who(known.step(update("b", at, tracklet(1, DOUBTFUL, at=at)))) for at in (1.0, 2.0, 2.4, 2.5)]
+    assert seen == [{1: None}, {1: None}, {1: None}, {1: 2}]
+
+
+def test_a_track_in_doubt_joins_when_it_turns_out_alike():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    known.step(update("b", 1.0, tracklet(1, DOUBTFUL, at=1.0)))
+    assert who(known.step(update("b", 1.1, tracklet(1, X, at=1.1, count=4)))) == {1: 1}
+
+
+@pytest.mark.parametrize(
+    ("embedding", "count", "expected"),
+    [(X, 1, [1]), (DOUBTFUL, 1, []), (Y, 2, []), (DOUBTFUL, 3, [2]), (X, 0, [])],
+)
+def test_a_closing_track_is_settled_with_what_there_is(embedding, count, expected):
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    outcome = known.step(update("b", 2.0, tracklet(1, embedding, at=1.0, count=count, closed=True)))
+    assert [one.identity_id for one in of(Assignment, outcome)] == expected
+    assert outcome.tracks == ()
+
+
+def test_two_people_in_one_picture_are_two_identities_however_alike():
+    outcome = matcher().step(update("a", 1.0, tracklet(1, X, at=1.0), tracklet(2, X, at=1.0)))
+    assert who(outcome) == {1: 1, 2: 2}
+
+
+def test_two_alike_in_one_picture_never_merge():
+    known = matcher()
+    for at in np.arange(0.0, 5.0, 0.5):
+        outcome = known.step(update("a", at, tracklet(1, X, at=at), tracklet(2, X, at=at)))
+        assert of(Merge, outcome) == []
+    known.step(update("a", 6.0, tracklet(1, X, at=4.5, closed=True), tracklet(2, X, at=4.5, closed=True)))
+    assert of(Merge, known.step(update("b", 6.0, tracklet(1, X, at=6.0)))) == []
+
+
+def test_a_track_never_joins_whom_it_was_seen_with_though_that_one_is_out_of_sight_now():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0), tracklet(2, X, at=0.0, count=0)))
+    assert who(known.step(update("a", 0.5, tracklet(2, X, at=0.5)))) == {2: 2}
+
+
+def test_a_track_never_joins_whom_it_was_seen_with_though_that_one_was_decided_later():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0, count=0), tracklet(2, X, at=0.0, count=0)))
+    assert who(known.step(update("a", 0.5, tracklet(1, X, at=0.5)))) == {1: 1}
+    assert who(known.step(update("a", 1.0, tracklet(2, X, at=1.0)))) == {2: 2}
+
+
+def test_tracks_that_end_together_undecided_are_two_people():
+    known = matcher()
+    both = [tracklet(one, X, at=0.0, count=2) for one in (1, 2)]
+    known.step(update("b", 0.0, tracklet(1, X, at=0.0)))
+    known.step(update("a", 0.0, *both))
+    outcome = known.step(update("a", 0.0, *[tracklet(one, X, at=0.0, closed=True) for one in (1, 2)]))
+    assert sorted(one.identity_id for one in of(Assignment, outcome)) == [1, 2]
+
+
+def test_the_pieces_of_a_broken_track_are_one_person():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    assert who(known.step(update("a", 0.5, tracklet(2, X, at=0.5, since=0.3)))) == {2: 1}
+
+
+def test_of_two_visible_tracks_with_one_identity_the_less_similar_is_decided_anew():
+    known = matcher()
+    known.step(update("b", 0.0, tracklet(1, X, at=0.0)))
+    known.step(update("a", 0.0, tracklet(1, unit(1, 0.2, 0), at=0.0)))
+    known.step(update("a", 0.5, tracklet(2, X, at=0.5)))
+    outcome = known.step(update("a", 1.0, tracklet(1, unit(1, 0.2, 0), at=1.0), tracklet(2, X, at=1.0)))
+    (again,) = of(Assignment, outcome)
+    assert (again.track.track_id, again.replaces, again.is_new) == (1, 1, True)
+    assert who(outcome) == {1: 2, 2: 1}
+
+
+def two_who_turn_out_one(config=CONFIG, at=1.0):
+    """Identity 1 is X in camera a, 2 is at first Y in camera b, then X."""
+    known = matcher(config)
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    known.step(update("b", 0.0, tracklet(1, Y, at=0.0)))
+    return known, known.step(update("b", at, tracklet(1, X, at=at, count=4)))
+
+
+def test_two_identities_found_alike_merge_into_the_older_one():
+    known, outcome = two_who_turn_out_one()
+    (merge,) = of(Merge, outcome)
+    assert (merge.identity_id, merge.replaces) == (1, 2)
+    assert who(outcome) == {1: 1}
+    assert known.gallery.ids == [1]
+    assert known.gallery.get(1).cameras == {"a", "b"}
+
+
+def test_an_identity_older_than_merge_within_s_is_not_merged():
+    _, outcome = two_who_turn_out_one(at=CONFIG.merge_within_s + 1)
+    assert of(Merge, outcome) == []
+
+
+def test_a_merged_number_is_not_given_again():
+    known, _ = two_who_turn_out_one()
+    assert who(known.step(update("c", 1.0, tracklet(1, Z, at=1.0)))) == {1: 3}
+
+
+def test_who_was_seen_with_one_half_of_a_merge_never_merges_with_the_whole():
+    known = matcher()
+    known.step(update("b", 0.0, tracklet(1, X, at=0.0)))
+    known.step(update("a", 0.0, tracklet(1, Y, at=0.0), tracklet(2, Z, at=0.0)))
+    known.step(update("a", 0.5, tracklet(1, X, at=0.5, count=4)))
+    assert sorted(known.gallery.ids) == [1, 3]
+    outcome = known.step(update("a", 1.0, tracklet(2, X, at=1.0, count=4)))
+    assert (of(Merge, outcome), who(outcome)) == ([], {2: 3})
+
+
+@pytest.mark.parametrize(("second_camera", "at", "confirmed"), [("a", 0.9, []), ("a", 1.0, [1]), ("b", 0.1, [1])])
+def test_an_identity_is_confirmed_by_time_or_by_a_second_camera(second_camera, at, confirmed):
+    known = matcher()
+    first = known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    outcome = known.step(update(second_camera, at, tracklet(1, X, at=at)))
+    assert of(Confirmation, first) == []
+    assert [one.identity_id for one in of(Confirmation, outcome)] == confirmed
+
+
+def test_an_update_of_an_ended_epoch_leads_to_nothing():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0), epoch=5))
+    outcome = known.step(update("a", 1.0, tracklet(2, Y, at=1.0), epoch=4))
+    assert (outcome.decisions, outcome.tracks, len(known.gallery)) == ((), (), 1)
+
+
+def test_a_new_epoch_closes_the_old_tracks_and_knows_the_person_again():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0), epoch=5))
+    outcome = known.step(update("a", 0.0, tracklet(1, Y, at=0.0), tracklet(2, X, at=0.0), epoch=6))
+    assert who(outcome) == {1: 2, 2: 1}
+
+
+def test_an_update_that_comes_twice_changes_nothing():
+    known = matcher()
+    one = update("a", 0.0, tracklet(1, X, at=0.0), tracklet(2, Y, at=0.0))
+    first, second = known.step(one), known.step(one)
+    assert second.decisions == ()
+    assert who(first) == who(second)
+
+
+def test_a_lost_update_is_repaired_by_the_next():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0, count=1)))
+    assert who(known.step(update("a", 1.0, tracklet(1, X, at=1.0, count=7)))) == {1: 1}
+
+
+def test_who_was_not_seen_for_long_is_forgotten_and_the_number_with_them():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    known.step(update("a", 1.0, tracklet(1, X, at=0.0, closed=True)))
+    assert of(Expiry, known.step(update("a", 100.0))) == []
+    assert [one.identity_id for one in of(Expiry, known.step(update("a", 101.1)))] == [1]
+    assert who(known.step(update("a", 102.0, tracklet(2, X, at=102.0)))) == {2: 2}
+
+
+def test_who_is_in_sight_is_never_forgotten():
+    known = matcher()
+    for at in range(0, 300, 10):
+        outcome = known.step(update("a", float(at), tracklet(1, X, at=float(at))))
+        assert of(Expiry, outcome) == []
+
+
+def test_beyond_max_identities_the_longest_unseen_are_forgotten():
+    known = matcher(MatcherConfig(max_identities=2, min_embeddings=1))
+    gone = []
+    for at, embedding in enumerate([X, Y, Z]):
+        now = 2.0 * at
+        known.step(update("a", now, tracklet(at + 1, embedding, at=now)))
+        outcome = known.step(update("a", now + 1.5, tracklet(at + 1, embedding, at=now, closed=True)))
+        gone += [one.identity_id for one in of(Expiry, outcome)]
+    gone += [one.identity_id for one in of(Expiry, known.step(update("a", 20.0)))]
+    assert gone == [1]
+    assert sorted(known.gallery.ids) == [2, 3]
+
+
+def test_a_restarted_matcher_goes_on_with_the_same_identities():
+    before = matcher()
+    before.step(update("a", 0.0, tracklet(1, X, at=0.0), tracklet(2, Y, at=0.0)))
+    gallery = before.gallery
+    identities = tuple((gallery.get(one), gallery.keys(one)) for one in gallery.ids)
+    tracks = {TrackKey("a", 1, 1): 1, TrackKey("a", 1, 2): 2, TrackKey("a", 1, 9): 7}
+    after = matcher(state=MatcherState(identities, tracks, next_identity_id=9))
+    outcome = after.step(update("a", 1.0, tracklet(1, X, at=1.0, count=4), tracklet(2, Y, at=1.0)))
+    assert (of(Assignment, outcome), who(outcome)) == ([], {1: 1, 2: 2})
+    assert who(after.step(update("b", 1.0, tracklet(1, X, at=1.0), tracklet(2, Z, at=1.0)))) == {1: 1, 2: 9}
+
+
+@pytest.mark.parametrize(
+    ("cost", "expected"),
+    [
+        (np.zeros((0, 3)), {}),
+        (np.zeros((3, 0)), {}),
+        ([[0.1]], {0: 0}),
+        ([[0.5]], {}),
+        ([[0.1, 0.2], [0.1, 0.3]], {0: 1, 1: 0}),
+        ([[0.05, 0.39], [0.38, 0.9]], {0: 0}),  # a sure match is not given up to place two poor ones
+    ],
+)
+def test_the_cheapest_pairs_are_assigned_and_none_above_the_limit(cost, expected):
+    assert assign(np.array(cost, np.float32), 0.4) == expected
+
+
+def cheapest(cost, limit):
+    """Least total over all partial pairings, where leaving a pair out costs `limit`."""
+    rows, columns = cost.shape
+    if rows > columns:
+        return cheapest(cost.T, limit)
+    ways = itertools.permutations(range(columns), rows)
+    return min(sum(min(cost[r, c], limit) for r, c in enumerate(way)) for way in ways)
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.randoms(use_true_random=False))
+def test_assignment_is_as_cheap_as_trying_every_pairing(rows, columns, random):
+    cost = np.array([[random.random() for _ in range(columns)] for _ in range(rows)], np.float32)
+    pairs = assign(cost, 0.5)
+    paid = sum(cost[r, c] for r, c in pairs.items()) + 0.5 * (min(rows, columns) - len(pairs))
+    assert paid == pytest.approx(cheapest(cost, 0.5), abs=1e-5)
+    assert len(set(pairs.values())) == len(pairs)
+
+
+@st.composite
+def sites(draw):
+    """Updates of two cameras: tracks come and go, each looks like one of three people, sometimes like another."""
+    updates = []
+    alive = {"a": {}, "b": {}}
+    fresh = {"a": itertools.count(1), "b": itertools.count(1)}
+    for step in range(draw(st.integers(2, 25))):
+        camera, now = draw(st.sampled_from("ab")), step * 0.4
+        tracks = alive[camera]
+        for _ in range(draw(st.integers(0, 2)) if len(tracks) < 4 else 0):
+            tracks[next(fresh[camera])] = 0
+        sent = []
+        for one in list(tracks):
+            if draw(st.integers(0, 9)) < 2:
+                continue  # out of sight
+            tracks[one] += draw(st.integers(0, 2))
+            closed = draw(st.integers(0, 9)) == 0
+            look = np.eye(3)[draw(st.integers(0, 2))] + 0.3 * np.eye(3)[draw(st.integers(0, 2))]
+            at = now - 0.4 if closed else now
+            sent.append(tracklet(one, look, at=at, count=tracks[one], closed=closed))
+            if closed:
+                del tracks[one]
+        updates.append(update(camera, now, *sent))
+    return updates
+
+
+@given(sites())
+def test_in_any_site_one_camera_never_sees_one_identity_twice_and_numbers_are_never_reused(updates):
+    known = matcher()
+    current: dict[TrackKey, int | None] = {}
+    together: set[tuple[TrackKey, TrackKey]] = set()
+    born: list[int] = []
+    for one in updates:
+        outcome = known.step(one)
+        for done in outcome.decisions:
+            if isinstance(done, Assignment):
+                current[done.track] = done.identity_id
+                born += [done.identity_id] * done.is_new
+            elif isinstance(done, Merge):
+                assert done.identity_id < done.replaces
+                current = {key: done.identity_id if who == done.replaces else who for key, who in current.items()}
+        seen = {TrackKey(one.camera_id, 1, track.track_id): track.identity_id for track in outcome.tracks}
+        assert {key: current.get(key) for key, who in seen.items() if who is not None} == {
+            key: who for key, who in seen.items() if who is not None
+        }
+        current |= seen
+        together |= set(itertools.combinations(sorted(seen), 2))
+        for a, b in together:
+            assert current[a] is None or current[a] != current[b]
+    assert born == sorted(set(born))
