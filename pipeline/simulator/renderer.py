@@ -80,7 +80,6 @@ class Renderer:
         self._surfaces = context.texture_array((*layers.shape[2:0:-1], len(layers)), 3, layers.tobytes())
         self._surfaces.build_mipmaps()
         self._surfaces.filter = (self._gl.LINEAR_MIPMAP_LINEAR, self._gl.LINEAR)
-        self._surfaces.anisotropy = 4.0
         self._shadow_map = context.depth_texture((SHADOW_PIXELS, SHADOW_PIXELS))
         self._shadow_map.compare_func = "<="
         self._shadow_map.filter = (self._gl.LINEAR, self._gl.LINEAR)
