@@ -1,8 +1,8 @@
 """Who is who: open tracks of one camera against everybody known. Pure; time comes with the update.
 
 A track joins the identity it is most like, by Hungarian assignment over that camera's undecided tracks (Kuhn 1955,
-through scipy), never that of another track which the same camera saw at the same moment, now or earlier. A track unlike everybody becomes
-a provisional identity; one in doubt waits. Two identities found alike later, and never seen together, merge.
+through scipy), never that of a track which its camera saw beside it, now or earlier. A track unlike everybody becomes a
+provisional identity; one in doubt waits. Two identities found alike later, and never seen together, merge.
 """
 
 from collections.abc import Mapping

@@ -126,12 +126,17 @@ class Store:
                 ),
             )
         elif isinstance(decision, Merge):
-            self._db.execute(
-                "UPDATE identities SET gone = 1, became = ? WHERE identity_id = ?",
-                (decision.identity_id, decision.replaces),
-            )
+            self._end(decision.replaces, decision.identity_id)
         elif isinstance(decision, Expiry):
-            self._db.execute("UPDATE identities SET gone = 1 WHERE identity_id = ?", (decision.identity_id,))
+            self._end(decision.identity_id, None)
+
+    def _end(self, identity_id: int, became: int | None) -> None:
+        """Ends an identity; one that came and went between two commits leaves a row too, so that its number is used."""
+        self._db.execute(
+            "INSERT INTO identities (identity_id, became, gone) VALUES (?, ?, 1)"
+            " ON CONFLICT (identity_id) DO UPDATE SET became = excluded.became, gone = 1",
+            (identity_id, became),
+        )
 
     def _put_identity(self, known: Known) -> None:
         who = known.identity

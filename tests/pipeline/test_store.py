@@ -1,0 +1,164 @@
+"""The identity store: what was committed is there again, whatever happened in between."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from pipeline.datatypes import Assignment, Confirmation, Expiry, Identity, Merge, TrackKey
+from pipeline.errors import StoreError
+from pipeline.store import Known, Store
+from tests.pipeline.disk import full_disk
+
+X, Y, Z = np.eye(3, dtype=np.float32)
+
+
+def key(track_id, camera_id="a"):
+    return TrackKey(camera_id, 1, track_id)
+
+
+def known(identity_id, *prototypes, confirmed=False, cameras=("a", "b")):
+    rows = np.array(prototypes or [X], np.float32)
+    identity = Identity(identity_id, rows, 1.5, 2.5, frozenset(cameras), confirmed)
+    return Known(identity, (key(identity_id), *[None] * (len(rows) - 1)))
+
+
+def assigned(track_id, identity_id, at=1.0):
+    return Assignment(key(track_id), identity_id, float("nan"), True, None, at)
+
+
+def path_of(folder):
+    return folder / "identities.db"
+
+
+def load(folder, **options):
+    with Store(path_of(folder), 3) as store:
+        return store.load(**options)
+
+
+def test_a_fresh_store_knows_nobody_and_starts_at_one(tmp_path):
+    state = load(tmp_path)
+    assert (state.identities, dict(state.tracks), state.next_identity_id) == ((), {}, 1)
+
+
+def test_identities_and_tracks_survive_a_reopening(tmp_path):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([assigned(1, 7), Confirmation(7, 1.0)], [known(7, X, Y, confirmed=True)])
+    state = load(tmp_path)
+    ((identity, keys),) = state.identities
+    assert (identity.identity_id, identity.first_seen, identity.last_seen) == (7, 1.5, 2.5)
+    assert (identity.cameras, identity.confirmed) == ({"a", "b"}, True)
+    assert identity.prototypes.tolist() == [X.tolist(), Y.tolist()]
+    assert keys == (key(7), None)
+    assert state.tracks == {key(1): 7}
+    assert state.next_identity_id == 8
+
+
+def test_the_newest_state_of_an_identity_and_a_track_counts(tmp_path):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([assigned(1, 1)], [known(1, X)])
+        store.record([assigned(1, 2)], [known(1, Z), known(2, Y)])
+    state = load(tmp_path)
+    assert [identity.prototypes.tolist() for identity, _ in state.identities] == [[Z.tolist()], [Y.tolist()]]
+    assert state.tracks == {key(1): 2}
+
+
+def test_tracks_follow_a_chain_of_merges_in_any_order(tmp_path):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([assigned(one, one) for one in (1, 2, 3, 4)], [known(one) for one in (1, 2, 3, 4)])
+        store.record([Merge(3, 4, 0.9, 2.0)], [])
+        store.record([Merge(2, 3, 0.9, 2.0), Merge(1, 2, 0.9, 2.0)], [])
+    state = load(tmp_path)
+    assert [identity.identity_id for identity, _ in state.identities] == [1]
+    assert state.tracks == {key(one): 1 for one in (1, 2, 3, 4)}
+    assert state.next_identity_id == 5
+
+
+@pytest.mark.parametrize("end", [Merge(1, 2, 0.9, 1.0), Expiry(2, 1.0)])
+def test_a_number_is_not_given_again_though_its_identity_came_and_went_between_two_commits(tmp_path, end):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([assigned(1, 1), assigned(2, 2), end], [known(1)])
+        assert store.count() == 0
+    state = load(tmp_path)
+    assert state.next_identity_id == 3
+    assert state.tracks[key(2)] == (1 if isinstance(end, Merge) else 2)
+
+
+def test_old_tracks_are_left_out_when_asked(tmp_path):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([assigned(1, 1, at=10.0), assigned(2, 1, at=20.0)], [known(1)])
+    assert load(tmp_path, epochs_since=15.0).tracks == {key(2): 1}
+
+
+def test_the_count_holds_confirmed_people_once_the_forgotten_included(tmp_path):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([], [known(one, confirmed=one != 4) for one in (1, 2, 3, 4)])
+        store.record([Merge(1, 2, 0.9, 1.0), Expiry(3, 1.0)], [])
+        assert store.count() == 2
+
+
+def test_an_identity_of_no_prototypes_is_kept(tmp_path):
+    nobody = Known(Identity(1, np.zeros((0, 3), np.float32), 0.0, 0.0, frozenset(), False), ())
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([], [nobody])
+    ((identity, keys),) = load(tmp_path).identities
+    assert (identity.prototypes.shape, identity.cameras, keys) == ((0, 3), frozenset(), ())
+
+
+def test_a_store_of_another_descriptor_length_is_refused(tmp_path):
+    load(tmp_path)
+    with (
+        pytest.raises(StoreError, match="dimension is 3, expected 512; use the re-ID model that wrote it"),
+        Store(path_of(tmp_path), 512),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("content", [None, b"not a database, but long enough to have a header" * 4])
+def test_what_is_no_store_is_refused(tmp_path, content):
+    path_of(tmp_path).mkdir() if content is None else path_of(tmp_path).write_bytes(content)
+    with pytest.raises(StoreError, match="cannot open the identity store: .*; check path and space"):
+        load(tmp_path)
+
+
+def test_on_a_full_disk_nothing_is_half_written_and_later_everything_is(tmp_path):
+    people = [known(one, *np.eye(3)) for one in range(2, 400)]
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([assigned(1, 1)], [known(1)])
+        size = max(one.stat().st_size for one in tmp_path.iterdir())
+        with full_disk(size + 8192):
+            with pytest.raises(StoreError, match="cannot write: .*; free space there, nothing is lost yet"):
+                store.record([assigned(2, 2)], people)
+            assert [identity.identity_id for identity, _ in store.load().identities] == [1]
+        store.record([assigned(2, 2)], people)
+    state = load(tmp_path)
+    assert [identity.identity_id for identity, _ in state.identities] == list(range(1, 400))
+    assert state.tracks == {key(1): 1, key(2): 2}
+
+
+def test_a_full_disk_at_the_start_is_told(tmp_path):
+    with full_disk(100), pytest.raises(StoreError, match="check path and space"):
+        load(tmp_path)
+
+
+def test_what_was_recorded_survives_a_kill(tmp_path):
+    script = """
+        import os, pathlib, signal, sys
+        from tests.pipeline.test_store import Store, assigned, known
+        with Store(pathlib.Path(sys.argv[1]), 3) as store:
+            store.record([assigned(1, 1)], [known(1)])
+            store._db.execute("BEGIN IMMEDIATE")
+            store._put(assigned(1, 9))
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), path_of(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert load(tmp_path).tracks == {key(1): 1}
