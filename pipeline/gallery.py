@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.datatypes import F32, Identity, TrackKey
 
@@ -34,6 +35,7 @@ class Gallery:
 
     def __init__(self, dimension: int, prototypes: int) -> None:
         self._vectors: F32 = np.zeros((_FIRST_CAPACITY, prototypes, dimension), np.float32)
+        self._ids = np.zeros(_FIRST_CAPACITY, np.int64)
         self._entries: list[_Entry] = []
         self._slot: dict[int, int] = {}
 
@@ -44,9 +46,9 @@ class Gallery:
         return identity_id in self._slot
 
     @property
-    def ids(self) -> list[int]:
-        """Identity ids in the column order of `similarity`."""
-        return [entry.identity_id for entry in self._entries]
+    def ids(self) -> NDArray[np.int64]:
+        """(N,) identity ids in the column order of `similarity`; a view, valid until the next change."""
+        return self._ids[: len(self)]
 
     def similarity(self, queries: F32) -> F32:
         """(Q, N) best cosine of each query (Q, D) to each identity's prototypes; (Q, 0) when nobody is known."""
@@ -63,7 +65,9 @@ class Gallery:
             grown = np.zeros((len(self) * _GROWTH, *self._vectors.shape[1:]), np.float32)
             grown[: len(self)] = self._vectors
             self._vectors = grown
+            self._ids = np.resize(self._ids, len(grown))
         slot = self._slot[identity.identity_id] = len(self)
+        self._ids[slot] = identity.identity_id
         seen = (identity.first_seen, identity.last_seen)
         self._entries.append(_Entry(identity.identity_id, *seen, set(identity.cameras), identity.confirmed, [], []))
         self._vectors[slot] = 0
@@ -118,6 +122,7 @@ class Gallery:
         last = self._entries.pop()
         if slot < len(self._entries):
             self._entries[slot] = last
+            self._ids[slot] = last.identity_id
             self._vectors[slot] = self._vectors[len(self._entries)]
             self._slot[last.identity_id] = slot
 

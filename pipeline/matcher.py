@@ -5,7 +5,7 @@ through scipy), never that of a track which its camera saw beside it, now or ear
 provisional identity; one in doubt waits. Two identities found alike later, and never seen together, merge.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -111,7 +111,7 @@ class Matcher:
         decisions += self._match(tracks, visible, now)
         self._note_company(tracks, visible)
         described = self._describe(tracks)
-        decisions += self._merge(tracks, now)
+        decisions += self._merge(described, tracks, now)
         decisions += self._confirm(tracks, now)
         decisions += self._sweep(now)
         for key in [key for key, track in tracks.items() if track.tracklet.closed]:
@@ -121,8 +121,8 @@ class Matcher:
             for key, track in visible.items()
             if not track.tracklet.closed
         )
-        changed = {*described, *(done.identity_id for done in decisions if not isinstance(done, Expiry))}
-        return Outcome(tuple(decisions), seen, tuple(sorted(who for who in changed if who in self.gallery)))
+        changed = {done.identity_id for done in decisions} | {tracks[key].identity_id for key in described}
+        return Outcome(tuple(decisions), seen, tuple(sorted(who for who in changed if who is not None and who in self.gallery)))
 
     def _take_in(self, update: CameraUpdate) -> dict[TrackKey, _OpenTrack]:
         """The camera's open tracks after this update, those that it closes included, by track id."""
@@ -170,17 +170,17 @@ class Matcher:
             return []
         taken = {track.identity_id for track in visible.values() if track.identity_id is not None}
         similarity = self.gallery.similarity(np.stack([tracks[key].mean for key in undecided]))
-        ids = self.gallery.ids
+        ids = self.gallery.ids.copy()
         for row, key in enumerate(undecided):
             barred = tracks[key].strangers if tracks[key].tracklet.closed else tracks[key].strangers | taken
-            similarity[row, [who in barred for who in ids]] = -1.0
+            similarity[row, np.isin(ids, [*barred])] = -1.0
         pairs = assign(1.0 - similarity, 1.0 - self._config.min_similarity)
         decisions: list[Decision] = []
         for row, key in enumerate(undecided):
             track, best = tracks[key], float(similarity[row].max(initial=-1.0))
             if row in pairs:
                 column = pairs[row]
-                decisions.append(self._join(key, track, ids[column], float(similarity[row, column]), now))
+                decisions.append(self._join(key, track, int(ids[column]), float(similarity[row, column]), now))
             elif self._is_somebody_new(track, best, now):
                 decisions.append(self._join(key, track, None, float("nan"), now))
             elif track.doubtful_since is None:
@@ -209,16 +209,16 @@ class Matcher:
         track.identity_id, track.matched_seq, track.doubtful_since = identity_id, _NEVER, None
         return Assignment(key, identity_id, similarity, is_new, track.former_id, now)
 
-    def _describe(self, tracks: Mapping[TrackKey, _OpenTrack]) -> list[int]:
-        """Brings the prototypes of decided tracks up to date; the identities that this touches."""
-        changed = []
+    def _describe(self, tracks: Mapping[TrackKey, _OpenTrack]) -> list[TrackKey]:
+        """Brings the prototypes of decided tracks up to date; the tracks with something new."""
+        described = []
         for key, track in tracks.items():
             if track.identity_id is None or not len(track.mean) or track.matched_seq == track.tracklet.seq:
                 continue
             self.gallery.describe(track.identity_id, key, track.mean, float(track.tracklet.quality.sum()))
             track.matched_seq = track.tracklet.seq
-            changed.append(track.identity_id)
-        return changed
+            described.append(key)
+        return described
 
     def _note_company(self, tracks: Mapping[TrackKey, _OpenTrack], visible: Mapping[TrackKey, _OpenTrack]) -> None:
         """People whom one camera sees at one moment are different people, for good, whenever they are decided."""
@@ -235,24 +235,23 @@ class Matcher:
                     company.add(who)
                     self._seen_together.setdefault(who, set()).add(track.identity_id)
 
-    def _merge(self, tracks: Mapping[TrackKey, _OpenTrack], now: float) -> list[Decision]:
+    def _merge(
+        self, described: Sequence[TrackKey], tracks: Mapping[TrackKey, _OpenTrack], now: float
+    ) -> list[Decision]:
         """Merges the identity of each freshly described track into an older one that it resembles."""
         merges: list[Decision] = []
-        for track in tracks.values():
-            who = track.identity_id
+        for key in described:
+            who, track = tracks[key].identity_id, tracks[key]
             if who is None or len(track.tracklet.embeddings) < self._config.min_embeddings:
                 continue
             if now - self.gallery.get(who).first_seen > self._config.merge_within_s:
                 continue
             similarity = self.gallery.similarity(track.mean[None])[0]
-            strangers = self._seen_together.get(who, set()) | {who}
-            best = max(
-                ((float(similarity[column]), -other) for column, other in enumerate(self.gallery.ids)
-                 if other not in strangers and other < who),
-                default=(0.0, 0),
-            )  # fmt: skip
-            if best[0] >= self._config.merge_similarity:
-                merges.append(self._unite(-best[1], who, best[0], now))
+            ids = self.gallery.ids
+            similarity[(ids >= who) | np.isin(ids, [*self._seen_together.get(who, ())])] = -1.0
+            best = int(np.argmax(similarity))
+            if similarity[best] >= self._config.merge_similarity:
+                merges.append(self._unite(int(ids[best]), who, float(similarity[best]), now))
         return merges
 
     def _unite(self, identity_id: int, replaces: int, similarity: float, now: float) -> Merge:
