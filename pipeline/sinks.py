@@ -31,13 +31,15 @@ class AppendFile:
     """A text file that only grows; what cannot be written now is kept, in order, and written later.
 
     Args:
-        fresh: start empty instead of after what is there.
+        fresh: start empty instead of after what is there, whose last line is cut off when a crash left half of it.
+        pending_limit: bytes kept for a full disk; beyond them lines are lost, and that is told.
     """
 
-    def __init__(self, path: Path, *, fresh: bool) -> None:
+    def __init__(self, path: Path, *, fresh: bool, pending_limit: int = _PENDING_LIMIT) -> None:
         self.lost_bytes = 0
         self._path = path
-        self._flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if fresh else 0)
+        self._fresh = fresh
+        self._pending_limit = pending_limit
         self._pending = bytearray()
         self._failing = False
 
@@ -58,21 +60,36 @@ class AppendFile:
             if not self._failing:
                 log.error("%s: cannot write: %s; lines are kept until there is space", self._path, error.strerror)
             self._failing = True
-            if len(self._pending) > _PENDING_LIMIT:
-                self.lost_bytes += len(self._pending)
-                self._pending.clear()
+            if len(self._pending) > self._pending_limit:
+                self._lose(self._pending.find(b"\n") + 1)  # half of the first line may be in the file already
+
+    def _lose(self, start: int) -> None:
+        lost = len(self._pending) - start
+        self.lost_bytes += lost
+        del self._pending[start:]
+        log.error("%s: %d bytes could not be written and are lost", self._path, lost)
 
     def __enter__(self) -> Self:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, self._flags, 0o644)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            os.truncate(self._file, 0 if self._fresh else _whole_lines(self._file))
         except OSError as error:
             raise StoreError(f"{self._path}: cannot write: {error.strerror}; give another --out") from error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self.flush()
+        if self._pending:
+            self._lose(0)
         os.close(self._file)
+
+
+def _whole_lines(file: int) -> int:
+    """Length of a file up to its last newline, which lies in its last 64 KiB."""
+    size = os.fstat(file).st_size
+    tail = os.pread(file, 2**16, max(0, size - 2**16))
+    return size - len(tail) + tail.rfind(b"\n") + 1
 
 
 class RunWriter:
@@ -110,18 +127,21 @@ class RunWriter:
         for decision in decisions:
             name, facts = _described(decision)
             self._event(decision.decided_at, name, **facts)
+            if isinstance(decision, Assignment):
+                lines = self._waiting.pop(decision.track, [])
+                self._tracks[decision.track.camera_id].write("".join(line % decision.identity_id for line in lines))
 
     def see(self, seen: CameraIdentities) -> None:
         """Writes the boxes of one frame, MOT format, frames counted from 1."""
         lines = []
         for track in seen.tracks:
-            key = TrackKey(seen.camera_id, seen.epoch, track.track_id)
             x1, y1, x2, y2 = (float(value) for value in track.box_xyxy)
             box = f"{x1:.1f},{y1:.1f},{x2 - x1:.1f},{y2 - y1:.1f},{track.score:.3f},-1,-1,-1"
-            waiting = self._waiting.setdefault(key, [])
-            waiting.append(f"{seen.frame_index + 1},%d,{box}\n")
-            if track.identity_id is not None:
-                lines += [line % track.identity_id for line in self._waiting.pop(key)]
+            line = f"{seen.frame_index + 1},%d,{box}\n"
+            if track.identity_id is None:
+                self._waiting.setdefault(TrackKey(seen.camera_id, seen.epoch, track.track_id), []).append(line)
+            else:
+                lines.append(line % track.identity_id)
         if lines:
             self._tracks[seen.camera_id].write("".join(lines))
 

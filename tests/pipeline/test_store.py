@@ -121,7 +121,7 @@ def test_a_store_of_another_descriptor_length_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [None, b"not a database, but long enough to have a header" * 4])
 def test_what_is_no_store_is_refused(tmp_path, content):
     path_of(tmp_path).mkdir() if content is None else path_of(tmp_path).write_bytes(content)
-    with pytest.raises(StoreError, match="cannot open the identity store: .*; check path and space"):
+    with pytest.raises(StoreError, match=r"cannot open the identity store: .*; check path and space"):
         load(tmp_path)
 
 
@@ -131,7 +131,7 @@ def test_on_a_full_disk_nothing_is_half_written_and_later_everything_is(tmp_path
         store.record([assigned(1, 1)], [known(1)])
         size = max(one.stat().st_size for one in tmp_path.iterdir())
         with full_disk(size + 8192):
-            with pytest.raises(StoreError, match="cannot write: .*; free space there, nothing is lost yet"):
+            with pytest.raises(StoreError, match=r"cannot write: .*; free space there, nothing is lost yet"):
                 store.record([assigned(2, 2)], people)
             assert [identity.identity_id for identity, _ in store.load().identities] == [1]
         store.record([assigned(2, 2)], people)

@@ -1,0 +1,182 @@
+"""The run directory: complete and in order, through full disks and restarts."""
+
+import json
+
+import msgspec
+import numpy as np
+import pytest
+
+from pipeline.datatypes import (
+    Assignment,
+    CameraIdentities,
+    CameraState,
+    Confirmation,
+    Expiry,
+    Merge,
+    TrackIdentity,
+    TrackKey,
+)
+from pipeline.errors import StoreError
+from pipeline.sinks import AppendFile, RunWriter, write_json
+from tests.pipeline.disk import full_disk
+
+
+def test_text_is_appended_after_what_is_there_or_starts_anew(tmp_path):
+    path = tmp_path / "deep" / "a.txt"
+    for fresh, expected in [(False, "x\n"), (False, "x\nx\n"), (True, "x\n")]:
+        with AppendFile(path, fresh=fresh) as file:
+            file.write("x\n")
+        assert path.read_text() == expected
+
+
+def test_a_full_disk_delays_lines_and_loses_none(tmp_path, caplog):
+    path = tmp_path / "a.txt"
+    lines = [f"line {number}\n" for number in range(100)]
+    with AppendFile(path, fresh=True) as file:
+        for line in lines[:10]:
+            file.write(line)
+        with full_disk(100):
+            for line in lines[10:]:
+                file.write(line)
+            assert path.stat().st_size == 100
+        file.flush()
+        assert path.read_text() == "".join(lines)
+        assert file.lost_bytes == 0
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+    assert "File too large; lines are kept until there is space" in caplog.messages[0]
+
+
+def test_lines_that_could_never_be_written_are_told_at_the_end(tmp_path, caplog):
+    with full_disk(4), AppendFile(tmp_path / "a.txt", fresh=True) as file:
+        file.write("123456\n")
+    assert caplog.messages[-1] == f"{tmp_path / 'a.txt'}: 3 bytes could not be written and are lost"
+    assert file.lost_bytes == 3
+
+
+def test_what_exceeds_the_memory_for_unwritten_lines_is_dropped_by_whole_lines_and_told(tmp_path, caplog):
+    path = tmp_path / "a.txt"
+    with AppendFile(path, fresh=True, pending_limit=20) as file:
+        with full_disk(3):
+            file.write("12345\n")
+            for _ in range(3):
+                file.write("abcdefghi\n")
+        file.write("end\n")
+    assert path.read_text() == "12345\nabcdefghi\nend\n"
+    assert file.lost_bytes == 20
+    assert any("20 bytes could not be written and are lost" in message for message in caplog.messages)
+
+
+def test_half_a_line_that_a_crash_left_is_cut_off(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text('{"whole": 1}\n{"ha')
+    with AppendFile(path, fresh=False) as file:
+        file.write("next\n")
+    assert path.read_text() == '{"whole": 1}\nnext\n'
+
+
+def test_a_folder_in_the_place_of_a_file_is_one_clear_error(tmp_path):
+    with (
+        pytest.raises(StoreError, match="cannot write: Is a directory; give another --out"),
+        AppendFile(tmp_path, fresh=True),
+    ):
+        pass
+
+
+def key(track_id, epoch=1):
+    return TrackKey("a", epoch, track_id)
+
+
+def assigned(track_id, identity_id, replaces=None, at=0.0):
+    return Assignment(key(track_id), identity_id, 0.75, False, replaces, at)
+
+
+def seen(index, **identities):
+    box = np.array([1, 2, 4, 8], np.float32)
+    tracks = tuple(TrackIdentity(int(name[1:]), who, box, 0.5) for name, who in identities.items())
+    return CameraIdentities("a", 1, index, index / 10, 0.0, 0.0, tracks)
+
+
+def written(folder):
+    """(frame, identity) of each line of camera a."""
+    lines = (folder / "tracks" / "a.txt").read_text().splitlines()
+    return [tuple(int(value) for value in line.split(",")[:2]) for line in lines]
+
+
+def test_a_box_is_a_mot_line_counted_from_frame_one(tmp_path):
+    with RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        writer.decide([assigned(1, 7)])
+        writer.see(seen(0, t1=7))
+    assert (tmp_path / "tracks" / "a.txt").read_text() == "1,7,1.0,2.0,3.0,6.0,0.500,-1,-1,-1\n"
+
+
+def test_boxes_wait_for_the_first_identity_of_their_track(tmp_path):
+    with RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        writer.see(seen(0, t1=None, t2=None))
+        writer.see(seen(1, t1=None))
+        assert written(tmp_path) == []
+        writer.decide([assigned(1, 7)])
+        writer.see(seen(2, t1=7))
+    assert written(tmp_path) == [(1, 7), (2, 7), (3, 7)]
+
+
+def test_later_boxes_carry_the_identity_of_their_frame(tmp_path):
+    with RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        writer.decide([assigned(1, 7)])
+        writer.see(seen(0, t1=7))
+        writer.decide([assigned(1, 8, replaces=7)])
+        writer.see(seen(1, t1=8))
+        writer.decide([Merge(3, 8, 0.9, 0.0)])
+        writer.see(seen(2, t1=3))
+    assert written(tmp_path) == [(1, 7), (2, 8), (3, 3)]
+
+
+def test_boxes_of_a_track_that_is_settled_as_it_ends_are_written(tmp_path):
+    with RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        writer.see(seen(0, t1=None))
+        writer.decide([assigned(1, 7)])
+        writer.close_track(key(1))
+    assert written(tmp_path) == [(1, 7)]
+
+
+def test_boxes_of_a_track_that_never_gets_an_identity_are_not_written(tmp_path):
+    with RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        writer.see(seen(0, t1=None))
+        writer.close_track(key(1))
+        writer.decide([assigned(1, 7)])
+        writer.see(seen(1, t1=7))
+    assert written(tmp_path) == [(2, 7)]
+
+
+def test_every_event_is_a_line_of_json_in_order(tmp_path):
+    with RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        writer.camera(CameraState("a", 1.0, up=True))
+        writer.decide([Assignment(key(1), 7, float("nan"), True, None, 1.23456), Confirmation(7, 2.0)])
+        writer.decide([Merge(3, 7, 0.91239, 2.5), Expiry(3, 3.0)])
+        writer.camera(CameraState("a", 4.0, up=False, reason="end of file"))
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [event.pop("event") for event in events] == [
+        "camera_up", "assignment", "confirmed", "merge", "expired", "camera_down",
+    ]  # fmt: skip
+    first = {"camera": "a", "epoch": 1, "track": 1, "identity": 7, "similarity": None, "new": True, "replaces": None}
+    assert events == [
+        {"at": 1.0, "camera": "a"},
+        {"at": 1.235, **first},
+        {"at": 2.0, "identity": 7},
+        {"at": 2.5, "identity": 3, "replaces": 7, "similarity": 0.9124},
+        {"at": 3.0, "identity": 3},
+        {"at": 4.0, "camera": "a", "reason": "end of file"},
+    ]
+
+
+class Facts(msgspec.Struct):
+    text: str
+
+
+def test_a_json_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "summary.json"
+    write_json(path, Facts("old"))
+    with full_disk(10), pytest.raises(StoreError, match=r"summary\.json: cannot write: File too large; free space"):
+        write_json(path, Facts("new" * 100))
+    assert json.loads(path.read_text()) == {"text": "old"}
+    write_json(path, Facts("new"))
+    assert json.loads(path.read_text()) == {"text": "new"}
