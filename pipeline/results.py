@@ -83,11 +83,20 @@ def read_boxes(path: Path) -> Boxes:
 
 
 def read_merges(path: Path) -> dict[int, int]:
-    """Identity to the one it became, from events.jsonl; {} when the file is missing."""
-    if not path.is_file():
-        return {}
-    events = [msgspec.json.decode(line) for line in path.read_bytes().splitlines() if line.strip()]
-    return {event["replaces"]: event["identity"] for event in events if event["event"] == "merge"}
+    """Identity to the one it became, from events.jsonl; {} when the file is missing.
+
+    Raises:
+        ConfigError: a line is no event.
+    """
+    merges = {}
+    for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else (), start=1):
+        try:
+            event = msgspec.json.decode(line)
+            if event["event"] == "merge":
+                merges[event["replaces"]] = event["identity"]
+        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path}: line {number} is no event: {error}; delete the line") from error
+    return merges
 
 
 def evaluate_run(run: Path, truth: Path) -> Evaluation:

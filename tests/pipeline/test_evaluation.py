@@ -1,0 +1,199 @@
+"""Scores of tiny tracks, worked out by hand, and the files they are read from."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import ConfigError
+from pipeline.evaluation import Boxes, iou, merged, score
+from pipeline.results import camera_summary, evaluate_run, read_boxes, read_merges
+from pipeline.telemetry import CameraCounters
+
+BOX = (10.0, 10.0, 20.0, 50.0)
+FAR = (300.0, 10.0, 20.0, 50.0)
+
+
+def boxes(*rows):
+    """Rows (frame, identity, box[, consider])."""
+    frame, identity = (np.array([row[i] for row in rows], np.int64) for i in (0, 1))
+    consider = np.array([row[3] if len(row) > 3 else True for row in rows], np.bool_)
+    return Boxes(frame, identity, np.array([row[2] for row in rows], np.float32).reshape(-1, 4), consider)
+
+
+def walk(identity, frames=4, box=BOX):
+    return boxes(*[(frame, identity, box) for frame in range(1, frames + 1)])
+
+
+TWO_CAMERAS = {"a": walk(1), "b": walk(1)}
+
+
+def test_the_same_tracks_under_other_numbers_are_perfect():
+    got = score(TWO_CAMERAS, {"a": walk(7), "b": walk(7)}, "p")
+    assert (got.idf1, got.precision, got.recall, got.id_switches, got.protocol) == (1, 1, 1, 0, "p")
+    assert (got.hota, got.assa, got.deta) == pytest.approx((1, 1, 1))
+
+
+def test_one_person_with_another_number_in_each_camera_scores_half():
+    got = score(TWO_CAMERAS, {"a": walk(7), "b": walk(8)}, "p")
+    assert got.idf1 == pytest.approx(0.5)  # 4 of 8 boxes under the better number: 2*4 / (8 + 8)
+    assert got.deta == pytest.approx(1)
+    assert got.assa == pytest.approx(0.5)  # of each box, half the person's boxes have its number
+    assert got.id_switches == 1
+
+
+def test_two_people_swapped_in_one_of_two_cameras_score_half():
+    truth = {one: boxes(*[(f, 1, BOX) for f in (1, 2)], *[(f, 2, FAR) for f in (1, 2)]) for one in "ab"}
+    swapped = boxes(*[(f, 2, BOX) for f in (1, 2)], *[(f, 1, FAR) for f in (1, 2)])
+    got = score(truth, {"a": truth["a"], "b": swapped}, "p")
+    assert got.idf1 == pytest.approx(0.5)
+    assert got.assa == pytest.approx(1 / 3)  # 2 shared of 4 + 4 - 2
+
+
+@pytest.mark.parametrize(
+    ("found", "idf1", "precision", "recall"),
+    [
+        ({"a": walk(1)}, 2 * 4 / (8 + 4), 1.0, 0.5),
+        ({"a": walk(1), "b": walk(1), "c": walk(1)}, 1.0, 1.0, 1.0),
+        ({"a": walk(1), "b": walk(1, box=FAR)}, 0.5, 0.5, 0.5),
+        ({"a": walk(1), "b": walk(1, frames=6)}, 2 * 8 / (8 + 10), 0.8, 1.0),
+        ({}, 0.0, 0.0, 0.0),
+    ],
+    ids=["missed", "camera without truth", "wrong place", "false alarms", "nothing"],
+)
+def test_what_is_missed_or_invented_counts(found, idf1, precision, recall):
+    got = score(TWO_CAMERAS, found, "p")
+    assert (got.idf1, got.precision, got.recall) == pytest.approx((idf1, precision, recall))
+
+
+def test_people_not_to_be_considered_are_no_error_found_or_not():
+    truth = {"a": boxes((1, 1, BOX), (1, 2, FAR, False), (2, 1, BOX), (2, 2, FAR, False))}
+    found = {"a": boxes((1, 5, BOX), (1, 6, FAR), (2, 5, BOX))}
+    got = score(truth, found, "p")
+    assert (got.idf1, got.precision, got.recall) == (1, 1, 1)
+
+
+def test_iou_of_known_boxes():
+    a = np.array([(0, 0, 10, 10), (0, 0, 0, 0)], np.float32)
+    b = np.array([(0, 0, 10, 10), (5, 0, 10, 10), (20, 20, 5, 5)], np.float32)
+    assert iou(a, b) == pytest.approx(np.array([[1, 1 / 3, 0], [0, 0, 0]]))
+    assert iou(a[:0], b).shape == (0, 3)
+
+
+sizes = st.floats(0.125, 500, width=32)
+rectangles = st.lists(
+    st.tuples(st.floats(-500, 500, width=32), st.floats(-500, 500, width=32), sizes, sizes), max_size=4
+)
+
+
+@given(rectangles, rectangles)
+def test_iou_is_symmetric_in_0_to_1_and_1_with_itself(first, second):
+    a, b = (np.array(one, np.float32).reshape(-1, 4) for one in (first, second))
+    got = iou(a, b)
+    assert got.shape == (len(a), len(b))
+    assert ((got >= 0) & (got <= 1 + 1e-6)).all()
+    assert got == pytest.approx(iou(b, a).T)
+    assert np.diag(iou(a, a)) == pytest.approx(np.ones(len(a)), abs=1e-4)
+
+
+def test_merges_are_carried_out_along_chains():
+    assert merged(np.array([1, 2, 3, 4]), {4: 3, 3: 1}).tolist() == [1, 2, 1, 1]
+    assert merged(np.zeros(0, np.int64), {4: 3}).tolist() == []
+
+
+def run_dir(folder, tracks, events=""):
+    (folder / "run" / "tracks").mkdir(parents=True)
+    (folder / "truth").mkdir()
+    for camera, text in tracks.items():
+        (folder / "run" / "tracks" / f"{camera}.txt").write_text(text)
+    (folder / "run" / "events.jsonl").write_text(events)
+    return folder / "run", folder / "truth"
+
+
+TRUTH = "1,1,10,10,20,50,1,-1,-1\n2,1,10,10,20,50,1,-1,-1\n"
+
+
+def test_a_run_is_scored_online_and_after_its_merges(tmp_path):
+    tracks = "1,{0},10,10,20,50,0.9,-1,-1,-1\n2,{0},10,10,20,50,0.9,-1,-1,-1\n"
+    merge = json.dumps({"at": 1.0, "event": "merge", "identity": 1, "replaces": 2, "similarity": 0.9})
+    run, truth = run_dir(tmp_path, {"a": tracks.format(1), "b": tracks.format(2)}, merge + "\n")
+    for camera in "ab":
+        (truth / f"{camera}.txt").write_text(TRUTH)
+    got = evaluate_run(run, truth)
+    assert got.idf1 == 0.5
+    assert got.after_merges["idf1"] == 1.0
+    assert "strictly online" in got.protocol
+    assert "TrackEval" in got.protocol
+    assert "cameras a, b" in got.protocol
+    assert "after merges" in str(got.after_merges["protocol"])
+
+
+def test_a_run_that_found_nobody_scores_zero(tmp_path):
+    run, truth = run_dir(tmp_path, {"a": ""})
+    (truth / "a.txt").write_text(TRUTH)
+    got = evaluate_run(run, truth)
+    assert (got.idf1, got.recall) == (0.0, 0.0)
+
+
+def test_truth_of_other_cameras_is_one_clear_error(tmp_path):
+    run, truth = run_dir(tmp_path, {"a": ""})
+    (truth / "b.txt").write_text(TRUTH)
+    with pytest.raises(ConfigError, match=r"no camera of .*tracks \(a\) has truth in .*truth \(b\); files are named"):
+        evaluate_run(run, truth)
+
+
+def test_a_missing_folder_is_one_clear_error(tmp_path):
+    with pytest.raises(ConfigError, match="no file"):
+        evaluate_run(tmp_path / "none", tmp_path / "none")
+
+
+@pytest.mark.parametrize("text", ["1,2,3\n", "a,b,c,d,e,f,g\n", "1,1,0,0,1,1,1\n1,1\n"])
+def test_a_file_that_is_not_mot_is_one_clear_error(tmp_path, text):
+    path = tmp_path / "a.txt"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="not a MOT file"):
+        read_boxes(path)
+
+
+def test_a_missing_box_file_is_one_clear_error(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read boxes: No such file"):
+        read_boxes(tmp_path / "a.txt")
+
+
+def test_boxes_are_read_with_what_is_not_to_be_considered(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("3,7,1.5,2,3,4,1,-1\n\n3,8,1,2,3,4,0,-1\n")
+    got = read_boxes(path)
+    assert (got.frame.tolist(), got.identity.tolist()) == ([3, 3], [7, 8])
+    assert got.boxes_xywh.tolist() == [[1.5, 2, 3, 4], [1, 2, 3, 4]]
+    assert got.consider.tolist() == [True, False]
+
+
+def test_an_empty_file_holds_no_boxes(tmp_path):
+    (tmp_path / "a.txt").touch()
+    assert read_boxes(tmp_path / "a.txt").boxes_xywh.shape == (0, 4)
+
+
+def test_merges_come_from_the_events_and_a_broken_line_is_one_clear_error(tmp_path):
+    path = tmp_path / "events.jsonl"
+    assert read_merges(path) == {}
+    merge = '{"at":1.0,"event":"merge","identity":1,"replaces":2,"similarity":0.9}\n'
+    path.write_text('{"at":0.5,"event":"camera_up","camera":"a"}\n' + merge)
+    assert read_merges(path) == {2: 1}
+    path.write_text(merge + '{"at":\n')
+    with pytest.raises(ConfigError, match=r"events\.jsonl: line 2 is no event"):
+        read_merges(path)
+
+
+def test_a_camera_served_by_several_workers_in_turn_is_summed_up():
+    first = CameraCounters(frames=10, dropped={"busy": 1}, tracks=2, crops=5, reconnects=1)
+    second = CameraCounters(frames=30, dropped={"busy": 2, "old": 3}, tracks=1, crops=2)
+    got = camera_summary([first, second], 4.0)
+    assert (got.frames, got.fps, got.dropped, got.tracks, got.crops, got.reconnects) == (40, 10.0, 6, 3, 7, 1)
+    assert got.drop_reasons == {"busy": 3, "old": 3}
+
+
+def test_a_camera_nobody_served_has_zero_frames():
+    assert camera_summary([], 0.0).frames == 0

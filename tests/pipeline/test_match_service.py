@@ -1,0 +1,98 @@
+"""Decide, commit, write down, answer: nothing decided is lost while the disk is full."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.config import MatcherConfig
+from pipeline.datatypes import TrackKey
+from pipeline.match_service import MatchService
+from pipeline.matcher import Matcher
+from pipeline.sinks import RunWriter
+from pipeline.store import Store
+from tests.fakes import tracklet, update
+from tests.pipeline.disk import full_disk
+
+X, Y, Z = np.eye(3, dtype=np.float32)
+CONFIG = MatcherConfig()
+
+
+def serve(folder, updates, *, fresh=True):
+    """Answers of one service that lives as long as the call."""
+    with Store(folder / "identities.db", 3) as store, RunWriter(folder, ["a", "b"], fresh=fresh) as writer:
+        service = MatchService(Matcher(CONFIG, 3, store.load()), store, writer)
+        answers = [service.step([one])[0] for one in updates]
+        assert service.unsaved == 0
+        return answers
+
+
+def names(answer):
+    return {track.track_id: track.identity_id for track in answer.tracks}
+
+
+def test_an_answer_repeats_the_frame_it_is_for(tmp_path):
+    (answer,) = serve(tmp_path, [update("a", 1.5, tracklet(1, X, at=1.5), epoch=7)])
+    assert (answer.camera_id, answer.epoch, answer.frame_index, answer.captured_at) == ("a", 7, 15, 1.5)
+    assert answer.decided_at > 0
+    assert names(answer) == {1: 1}
+
+
+def test_a_service_that_starts_again_goes_on_with_the_same_identities(tmp_path):
+    serve(tmp_path, [update("a", 1.0, tracklet(1, X, at=1.0), tracklet(2, Y, at=1.0))])
+    again = serve(tmp_path, [update("a", 1.1, tracklet(1, X, at=1.1), tracklet(2, Y, at=1.1))], fresh=False)
+    assert names(again[0]) == {1: 1, 2: 2}
+    new = serve(tmp_path, [update("b", 1.2, tracklet(1, Y, at=1.2), tracklet(2, Z, at=1.2))], fresh=False)
+    assert names(new[0]) == {1: 2, 2: 3}
+
+
+def test_everything_of_a_track_is_written(tmp_path):
+    seen = [update("a", at / 10, tracklet(1, X, at=at / 10, count=at)) for at in range(5)]
+    serve(tmp_path, [*seen, update("a", 2.0, tracklet(1, X, at=0.4, count=4, closed=True))])
+    lines = (tmp_path / "tracks" / "a.txt").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines] == [[str(at + 1), "1"] for at in range(5)]
+
+
+def test_a_camera_that_ends_repeats_no_box(tmp_path):
+    both = [tracklet(1, X, at=0.0), tracklet(2, Y, at=0.0, count=1)]
+    closing = [tracklet(1, X, at=0.0, closed=True), tracklet(2, Y, at=0.0, closed=True)]
+    serve(tmp_path, [update("a", 0.0, *both), update("a", 0.0, *closing)])
+    lines = (tmp_path / "tracks" / "a.txt").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines] == [["1", "1"], ["1", "2"]]
+
+
+def test_while_the_disk_is_full_decisions_wait_and_are_told_and_later_stored(tmp_path, caplog):
+    directions = np.eye(64, dtype=np.float32)
+    with Store(tmp_path / "identities.db", 64) as store, RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        service = MatchService(Matcher(CONFIG, 64), store, writer)
+        service.step([update("a", 0.0, tracklet(1, directions[0], at=0.0))])
+        stored = max(one.stat().st_size for one in tmp_path.glob("identities*"))
+        with full_disk(stored + 4096):
+            for one in range(2, 40):
+                (answer,) = service.step([update("a", float(one), tracklet(one, directions[one], at=float(one)))])
+                assert names(answer) == {one: one}
+            assert service.unsaved > 0
+        service.save()
+        assert service.unsaved == 0
+        state = store.load()
+    assert state.tracks == {TrackKey("a", 1, one): one for one in range(1, 40)}
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [event["identity"] for event in events if event["event"] == "assignment"] == list(range(1, 40))
+    told = [message for message in caplog.messages if "identity store" in message or "nothing is lost yet" in message]
+    assert len(told) == 2
+
+
+def test_a_step_of_no_updates_does_nothing(tmp_path):
+    with Store(tmp_path / "identities.db", 3) as store, RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        service = MatchService(Matcher(CONFIG, 3), store, writer)
+        assert service.step([]) == []
+        assert (service.known, service.identities) == (0, 0)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 2.0])
+def test_only_confirmed_people_are_counted(tmp_path, seconds):
+    with Store(tmp_path / "identities.db", 3) as store, RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        service = MatchService(Matcher(CONFIG, 3), store, writer)
+        for at in (0.0, seconds):
+            service.step([update("a", at, tracklet(1, X, at=at))])
+        assert (service.known, service.identities) == (1, int(seconds > 0))
