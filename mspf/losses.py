@@ -1,6 +1,6 @@
 """What MSPF minimises: smoothed cross-entropy, batch-hard triplets and centres, averaged over its two heads."""
 
-from typing import cast
+from typing import Literal, cast
 
 import msgspec
 import torch
@@ -14,14 +14,16 @@ class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Weights and constants of L = L_CE + triplet x L_tri + centre x L_centre.
 
     Attributes:
-        normalise: triplets compare unit features (from-scratch recipes); the paper compares them as they are.
+        triplet_on: features before BatchNorm as the paper has them, the same at unit length, or those after it at unit
+            length, which is what a gallery compares. Measured from scratch: before BatchNorm all features share one
+            large mean, at unit length nothing is left to tell them apart, and the triplets never learn.
         centre_lr: of the centres' own SGD, which is independent of `centre`.
     """
 
     smoothing: float = 0.1
     triplet: float = 1.0
     margin: float = 0.3
-    normalise: bool = False
+    triplet_on: Literal["raw", "unit", "necked"] = "raw"
     centre: float = 0.0007
     centre_lr: float = 0.5
 
@@ -76,7 +78,9 @@ class Head(nn.Module):
         """Features before and after the neck (B, D), labels (B,) -> scalar."""
         config = self.config
         loss = functional.cross_entropy(self.classifier(necked).float(), labels, label_smoothing=config.smoothing)
-        compared = functional.normalize(features, dim=1) if config.normalise else features
+        compared = necked if config.triplet_on == "necked" else features
+        if config.triplet_on != "raw":
+            compared = functional.normalize(compared, dim=1)
         loss = loss + config.triplet * batch_hard_triplet(compared, labels, config.margin)
         if config.centre:
             loss = loss + config.centre * self.centre(features, labels)

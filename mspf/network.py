@@ -134,15 +134,21 @@ class GlobalBranch(nn.Module):
 
 
 def stripe_means(x: Tensor) -> Tensor:
-    """Averages of the horizontal stripes: (B, C, H, W) -> (B, C, 4, 1)."""
+    """Averages of the horizontal stripes: (B, C, H, W) -> (B, C, 4, 1).
+
+    Raises:
+        ValueError: H is no multiple of 4.
+    """
     height, width = map(int, x.shape[2:])
+    if height % STRIPES:
+        raise ValueError(f"a map of {height} rows cannot be cut into {STRIPES}; give images of a height of 64, 128 ...")
     return functional.avg_pool2d(x, (height // STRIPES, width))
 
 
 class MSPF(nn.Module):
     """The whole network; classifiers live with the losses.
 
-    Image height and width must be multiples of 16 x the rows and columns of the finest patch level.
+    Image height must be a multiple of 64, image width of 32 (16 x the columns of the finest patch level).
     """
 
     def __init__(self, config: MSPFConfig) -> None:

@@ -90,6 +90,11 @@ def test_every_option_builds_runs_and_learns_at_small_width(options: dict[str, A
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(2))
 
 
+def test_an_image_that_has_no_whole_stripes_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be cut into 4"):
+        MSPF(MSPFConfig(width=0.25, patches="none")).eval()(torch.zeros(1, 3, 160, 64))
+
+
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="heads"):
         msgspec.convert({"heads": 3}, MSPFConfig)
