@@ -121,18 +121,20 @@ class MatcherConfig(_Section, frozen=True):
 
     Attributes:
         min_similarity: least similarity for joining a known identity.
+        sure_similarity: from here on it joins at once; below, more views are waited for.
         new_below: a well-seen track less similar than this to everybody is somebody new at once.
         merge_similarity: two identities this similar become one, unless seen together by one camera.
         merge_within_s: only an identity younger than this is merged into an older one.
         min_embeddings: least evidence before deciding.
-        decide_after_s: a track still in doubt after so long becomes a provisional identity.
+        decide_after_s: a track in doubt for so long is decided by min_similarity.
         confirm_after_s: a provisional identity seen for so long is confirmed.
         prototypes: tracklet means kept per identity.
         forget_after_s, max_identities: bounds of the gallery.
     """
 
     min_similarity: Share = 0.6
-    new_below: Share = 0.5
+    sure_similarity: Share = 0.7
+    new_below: Share = 0.4
     merge_similarity: Share = 0.7
     merge_within_s: Positive = 30.0
     min_embeddings: Count = 3

@@ -1,8 +1,9 @@
 """Who is who: open tracks of one camera against everybody known. Pure; time comes with the update.
 
 A track joins the identity it is most like, by Hungarian assignment over that camera's undecided tracks (Kuhn 1955,
-through scipy), never that of a track which its camera saw beside it, now or earlier. A track unlike everybody becomes a
-provisional identity; one in doubt waits. Two identities found alike later, and never seen together, merge.
+through scipy): at once when it is sure, after more views when it is not. Nobody whom that camera saw beside it is a
+candidate. A track unlike everybody becomes a provisional identity. Two identities found alike later, and never seen
+together, merge.
 """
 
 from collections.abc import Mapping, Sequence
@@ -122,7 +123,9 @@ class Matcher:
             if not track.tracklet.closed
         )
         changed = {done.identity_id for done in decisions} | {tracks[key].identity_id for key in described}
-        return Outcome(tuple(decisions), seen, tuple(sorted(who for who in changed if who is not None and who in self.gallery)))
+        return Outcome(
+            tuple(decisions), seen, tuple(sorted(who for who in changed if who is not None and who in self.gallery))
+        )
 
     def _take_in(self, update: CameraUpdate) -> dict[TrackKey, _OpenTrack]:
         """The camera's open tracks after this update, those that it closes included, by track id."""
@@ -178,10 +181,12 @@ class Matcher:
         decisions: list[Decision] = []
         for row, key in enumerate(undecided):
             track, best = tracks[key], float(similarity[row].max(initial=-1.0))
-            if row in pairs:
-                column = pairs[row]
+            column = pairs.get(row)
+            if column is not None and (
+                similarity[row, column] >= self._config.sure_similarity or self._must(track, now)
+            ):
                 decisions.append(self._join(key, track, int(ids[column]), float(similarity[row, column]), now))
-            elif self._is_somebody_new(track, best, now):
+            elif column is None and self._is_somebody_new(track, best, now):
                 decisions.append(self._join(key, track, None, float("nan"), now))
             elif track.doubtful_since is None:
                 track.doubtful_since = now
@@ -191,11 +196,15 @@ class Matcher:
         enough = 1 if track.tracklet.closed else self._config.min_embeddings
         return len(track.tracklet.embeddings) >= enough
 
+    def _must(self, track: _OpenTrack, now: float) -> bool:
+        """Whether a track has been in doubt long enough, or will not be seen again."""
+        waited = 0.0 if track.doubtful_since is None else now - track.doubtful_since
+        return track.tracklet.closed or waited >= self._config.decide_after_s
+
     def _is_somebody_new(self, track: _OpenTrack, best: float, now: float) -> bool:
         if len(track.tracklet.embeddings) < self._config.min_embeddings:
             return False
-        waited = 0.0 if track.doubtful_since is None else now - track.doubtful_since
-        return best < self._config.new_below or waited >= self._config.decide_after_s or track.tracklet.closed
+        return best < self._config.new_below or self._must(track, now)
 
     def _join(
         self, key: TrackKey, track: _OpenTrack, identity_id: int | None, similarity: float, now: float
