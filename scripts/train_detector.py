@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="*", help="YOLO-format folders to train on")
     parser.add_argument("--out", type=Path, required=True, help="run folder; checkpoints in OUT/weights")
     parser.add_argument("--weights", type=Path, help="start from these weights (.pt); default: from scratch")
-    parser.add_argument("--resume", action="store_true", help="go on from OUT/weights/last.pt")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/weights/last.pt, at --size, till --hours")
     parser.add_argument("--size", type=int, default=320, help="side of the square training images (default 320)")
     parser.add_argument(
         "--hours",
@@ -100,7 +100,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     out = arguments.out.resolve()
     if arguments.resume:
-        CpuTrainer(overrides={"resume": str(out / "weights/last.pt"), "time": arguments.hours}).train()
+        last = str(out / "weights/last.pt")
+        CpuTrainer(overrides={"resume": last, "time": arguments.hours, "imgsz": arguments.size}).train()
         return
     if not arguments.folders:
         parser.error("name at least one folder to train on")
