@@ -21,7 +21,7 @@ class Frame:
 
     Attributes:
         index: position among the frames that the source delivered, from 0; a gap is a frame nobody processed.
-        captured_at: UTC seconds; for a replayed file its start plus the container's timestamp.
+        captured_at: UTC seconds; for a replayed file its `started_at` plus the time since its first frame.
         arrived_at: UTC seconds by this machine's clock when the picture was decoded; latency counts from here.
         image_bgr: (H, W, 3) uint8.
     """

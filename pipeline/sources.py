@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _OPEN_TIMEOUT_S = 5.0
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 _CORRUPT_LIMIT = 100  # undecodable packets in a row before a source counts as broken
+_SHORT_BY_S = 1.0  # stated lengths are rounded
 _READ_AHEAD = 8
 _END = "end of file"
 
@@ -55,7 +56,7 @@ class _Grabbed:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A picture and its container time in seconds."""
+    """A picture and its time in seconds: of a file since its first frame, of a stream by the container."""
 
     seconds: float
     picture: Picture
@@ -77,29 +78,33 @@ def _read_container(camera: CameraConfig) -> Iterator[Timed]:
     with _opened(camera) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO" if camera.is_file else "SLICE"
-        count, corrupt, seconds = 0, 0, 0.0
+        start = float((stream.start_time or 0) * (stream.time_base or 0)) if camera.is_file else 0.0
+        count, damaged, in_a_row, seconds = 0, 0, 0, 0.0
         try:
             for packet in container.demux(stream):
+                damaged += packet.is_corrupt
                 try:
                     frames = packet.decode()
                 except av.error.InvalidDataError as error:
-                    corrupt += 1
-                    if corrupt > _CORRUPT_LIMIT:
+                    damaged, in_a_row = damaged + 1, in_a_row + 1
+                    if in_a_row > _CORRUPT_LIMIT:
                         raise SourceError(_broken(camera, count, seconds, error)) from error
                     continue
                 for frame in frames:
-                    corrupt = 0
+                    in_a_row = 0
                     count += 1
-                    seconds = frame.time if frame.time is not None else count / float(stream.average_rate or 25)
+                    seconds = frame.time - start if frame.time is not None else count / float(stream.average_rate or 25)
                     yield Timed(seconds, _Decoded(frame))
         except (av.error.FFmpegError, OSError) as error:
             raise SourceError(_broken(camera, count, seconds, error)) from error
         if not camera.is_file:
             raise SourceError(f"{camera.id}: {camera.safe_url} ended its stream after {count} frames; reconnecting")
-        if count < stream.frames:
+        # An edited file states frames that it does not show; only one that also ends early lacks them.
+        stated_s = float((stream.duration or 0) * (stream.time_base or 0))
+        if damaged or (count < stream.frames and seconds < stated_s - _SHORT_BY_S):
             raise SourceError(
-                f"{camera.id}: {camera.safe_url}: {count} of {stream.frames} frames could be read; "
-                "the file is truncated or damaged, copy it again"
+                f"{camera.id}: {camera.safe_url}: {count} frames could be read, the last at {seconds:.1f} of "
+                f"{stated_s:.1f} s; the file is truncated or damaged, copy it again"
             )
 
 
@@ -111,7 +116,7 @@ def _opened(camera: CameraConfig) -> Iterator[InputContainer]:
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise SourceError(_unopened(camera, error)) from error
     with container:
-        if not container.streams.video:
+        if not container.streams.video or container.format.name == "tty":  # ffmpeg draws text files
             raise SourceError(f"{camera.id}: {camera.safe_url} holds no video; give a video file or stream")
         yield container
 
@@ -119,6 +124,7 @@ def _opened(camera: CameraConfig) -> Iterator[InputContainer]:
 def _unopened(camera: CameraConfig, error: Exception) -> str:
     advice = {
         av.error.FileNotFoundError: "no such file; check the url, relative paths start at cams.yaml",
+        av.error.IsADirectoryError: "a folder; give a video file",
         av.error.InvalidDataError: "not a video that can be read; the file may be truncated, copy it again",
         av.error.HTTPUnauthorizedError: "user or password refused; check the secret behind the url",
         av.error.HTTPNotFoundError: "the server knows no such stream; check the path of the url",
@@ -129,13 +135,13 @@ def _unopened(camera: CameraConfig, error: Exception) -> str:
     if not camera.is_file:  # a host that accepts and stays silent ends as invalid data
         advice[av.error.InvalidDataError] = advice[av.error.ExitError]
     reason = next((text for kind, text in advice.items() if isinstance(error, kind)), "")
-    return f"{camera.id}: cannot open {camera.safe_url}: {reason or redact(str(error)).replace(camera.url, '')}"
+    return f"{camera.id}: cannot open {camera.safe_url}: {reason or redact(str(error).replace(camera.url, ''))}"
 
 
 def _broken(camera: CameraConfig, count: int, seconds: float, error: Exception) -> str:
     if isinstance(error, av.error.ExitError):
         return f"{camera.id}: no frame for {camera.max_age_s:g} s from {camera.safe_url}; check it or raise max_age_s"
-    reason = redact(str(error)).replace(camera.url, "")
+    reason = redact(str(error).replace(camera.url, ""))
     return f"{camera.id}: {camera.safe_url} broke after {count} frames ({seconds:.1f} s): {reason}"
 
 

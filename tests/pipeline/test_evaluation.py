@@ -83,7 +83,8 @@ def test_iou_of_known_boxes():
 
 
 sizes = st.floats(0.125, 500, width=32)
-rectangles = st.lists(
+place = st.floats(-500, 500, width=32)
+rectangles = st.lists(st.tuples(place, place, sizes, sizes), max_size=4)
     st.tuples(st.floats(-500, 500, width=32), st.floats(-500, 500, width=32), sizes, sizes), max_size=4
 )
 

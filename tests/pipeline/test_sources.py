@@ -1,0 +1,210 @@
+"""Files as sources: every frame in order, and one clear error for a file that is damaged, after what could be read."""
+
+import threading
+
+import av
+import pytest
+
+from pipeline.config import CameraConfig
+from pipeline.errors import SourceError
+from pipeline.sources import FileReplay, LiveCapture, read_video
+from tests.fakes import picture
+from tests.pipeline.clips import noise, scramble, truncate, write_clip
+
+
+def camera(path, **options):
+    return CameraConfig("hall", str(path), **options)
+
+
+def read(path):
+    """Seconds of every frame, and the error that ended them."""
+    seconds = []
+    try:
+        for timed in read_video(camera(path)):
+            assert timed.picture.bgr().shape == (48, 64, 3)
+            seconds.append(timed.seconds)
+    except SourceError as error:
+        return seconds, str(error)
+    return seconds, None
+
+
+def copied(source, target, shift_s=0.0, **options):
+    """The same packets in another container, moved in time."""
+    with av.open(str(source)) as read_from, av.open(str(target), "w", options=options) as write_to:
+        stream = read_from.streams.video[0]
+        out = write_to.add_stream_from_template(stream)
+        for packet in read_from.demux(stream):
+            if packet.dts is not None:
+                packet.pts += round(shift_s / packet.time_base)
+                packet.dts += round(shift_s / packet.time_base)
+                packet.stream = out
+                write_to.mux(packet)
+    return target
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return write_clip(tmp_path_factory.mktemp("clips") / "whole.mp4", noise(40))
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts", "a.mkv"])
+def test_every_frame_of_a_file_comes_with_its_time(tmp_path, clip, name):
+    seconds, error = read(copied(clip, tmp_path / name))
+    assert seconds == pytest.approx([one / 10 for one in range(40)])
+    assert error is None
+
+
+def test_a_picture_is_bgr(tmp_path):
+    blue = write_clip(tmp_path / "blue.mp4", [picture((0, 0, 160, 120, (255, 0, 0)))])
+    (timed,) = read_video(camera(blue))
+    assert timed.picture.bgr()[60, 80].tolist() == pytest.approx([255, 0, 0], abs=8)
+
+
+@pytest.mark.parametrize("name", ["late.mp4", "late.ts"])
+def test_the_time_of_a_file_starts_with_its_first_frame(tmp_path, clip, name):
+    seconds, error = read(copied(clip, tmp_path / name, shift_s=7.0))
+    assert (seconds[0], seconds[-1], error) == (0.0, pytest.approx(3.9), None)
+
+
+def test_a_file_that_was_cut_at_the_front_without_recoding_is_whole(tmp_path, clip):
+    seconds, error = read(copied(clip, tmp_path / "edited.mp4", shift_s=-1.5))
+    assert (len(seconds), error) == (25, None)
+
+
+def test_a_file_that_ends_too_early_delivers_what_is_there_and_says_so(tmp_path, clip):
+    path = truncate(copied(clip, tmp_path / "a.mp4", movflags="faststart"), 0.6)
+    seconds, error = read(path)
+    assert seconds == pytest.approx([one / 10 for one in range(len(seconds))])
+    assert 15 < len(seconds) < 30
+    assert error == (
+        f"hall: {path}: {len(seconds)} frames could be read, the last at {seconds[-1]:.1f} of 4.0 s; "
+        "the file is truncated or damaged, copy it again"
+    )
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
+def test_a_file_damaged_in_the_middle_delivers_both_ends_and_says_so(tmp_path, clip, name):
+    seconds, error = read(scramble(copied(clip, tmp_path / name), 0.3, 0.5))
+    assert seconds[:5] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+    assert seconds[-1] == pytest.approx(3.9)
+    assert len(seconds) < 40
+    assert f"hall: {tmp_path / name}: {len(seconds)} frames could be read" in error
+
+
+def test_a_file_without_its_index_cannot_be_opened(tmp_path, clip):
+    path = truncate(copied(clip, tmp_path / "a.mp4"), 0.6)
+    assert read(path) == (
+        [],
+        f"hall: cannot open {path}: not a video that can be read; the file may be truncated, copy it again",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("none.mp4", None, "no such file; check the url, relative paths start at cams.yaml"),
+        ("no 'such' @ file.mp4", None, "no such file"),
+        ("empty.mp4", b"", "not a video that can be read"),
+        ("zeros.mp4", bytes(5000), "not a video that can be read"),
+        ("text.mp4", b"hello\n" * 100, "not a video that can be read"),
+        ("notes.txt", b"hello\n" * 100, "holds no video; give a video file or stream"),
+    ],
+)
+def test_what_is_no_video_is_one_clear_error(tmp_path, name, content, says):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    seconds, error = read(tmp_path / name)
+    assert seconds == []
+    assert error.startswith("hall: ")
+    assert f"{tmp_path / name}" in error
+    assert says in error
+    assert "\n" not in error
+
+
+def test_a_folder_is_one_clear_error(tmp_path):
+    assert read(tmp_path) == ([], f"hall: cannot open {tmp_path}: a folder; give a video file")
+
+
+def test_a_file_with_sound_only_holds_no_video(tmp_path):
+    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        sound = av.AudioFrame(format="s16", layout="mono", samples=800)
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+    assert "holds no video" in read(tmp_path / "sound.wav")[1]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "foo://me:hunter2@h/1",
+        "foo://me:hun@ter2@h/1",
+        "foo://me:a b%40hunter2@h/1?token=hunter2",
+        "foo://h/1?access_token=hunter2",
+        "rtsp://me:hunter2@127.0.0.1:1/1",
+        "http://me:hunter2@127.0.0.1:1/1?pwd=hunter2",
+    ],
+)
+def test_no_secret_is_in_the_error_of_a_stream_that_cannot_be_opened(url):
+    _, error = read(url)
+    assert "hunter2" not in error
+    assert "***" in error
+
+
+@pytest.mark.parametrize(
+    ("url", "says"), [("webcam:front", "names no webcam; write webcam:0"), ("webcam:", "names no")]
+)
+def test_a_webcam_is_named_by_its_number(url, says):
+    with pytest.raises(SourceError, match=says):
+        next(read_video(CameraConfig("a", url)))
+
+
+def test_a_replay_delivers_every_frame_with_its_place_and_time(clip):
+    with FileReplay(camera(clip, started_at=1000.0)) as replay:
+        frames = []
+        while frame := replay.next():
+            frames.append(frame)
+    assert [frame.index for frame in frames] == list(range(40))
+    assert [frame.captured_at for frame in frames] == pytest.approx([1000 + one / 10 for one in range(40)])
+    assert {frame.camera_id for frame in frames} == {"hall"}
+    assert frames[0].image_bgr.shape == (48, 64, 3)
+
+
+def test_a_replay_of_a_damaged_file_ends_with_the_error_after_its_frames(tmp_path, clip):
+    path = truncate(copied(clip, tmp_path / "a.mp4", movflags="faststart"), 0.6)
+    count = 0
+    with FileReplay(camera(path)) as replay, pytest.raises(SourceError, match="truncated or damaged"):
+        while replay.next():
+            count += 1
+    assert count > 15
+
+
+def test_a_replay_that_is_left_early_stops_its_thread(clip):
+    with FileReplay(camera(clip)) as replay:
+        assert replay.next().index == 0
+    assert not [one for one in threading.enumerate() if one.name == "replay-hall"]
+
+
+def test_a_live_file_is_played_to_its_end_and_the_newest_picture_is_kept(tmp_path):
+    changed = threading.Event()
+    with LiveCapture(camera(write_clip(tmp_path / "a.mp4", noise(6), fps=60)), changed.set) as capture:
+        while not capture.state.ended:
+            assert changed.wait(30)
+            changed.clear()
+        newest = capture.take()
+        assert newest.index == 5
+        assert capture.take() is None
+    state = capture.state
+    assert (state.up, state.reason, state.captured, state.reconnects) == (False, "end of file", 6, 0)
+    assert state.overwritten == 5
+    assert state.changes == 2
+
+
+def test_a_live_file_that_cannot_be_read_ends_with_its_reason(tmp_path):
+    changed = threading.Event()
+    with LiveCapture(camera(tmp_path / "none.mp4"), changed.set) as capture:
+        while not capture.state.ended:
+            assert changed.wait(30)
+            changed.clear()
+    assert not capture.state.up
+    assert "no such file" in capture.state.reason
