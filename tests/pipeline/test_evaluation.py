@@ -85,8 +85,6 @@ def test_iou_of_known_boxes():
 sizes = st.floats(0.125, 500, width=32)
 place = st.floats(-500, 500, width=32)
 rectangles = st.lists(st.tuples(place, place, sizes, sizes), max_size=4)
-    st.tuples(st.floats(-500, 500, width=32), st.floats(-500, 500, width=32), sizes, sizes), max_size=4
-)
 
 
 @given(rectangles, rectangles)
