@@ -105,6 +105,8 @@ class ReidConfig(_Section, frozen=True):
         model: "default" or an .onnx file with re-ID metadata.
         refresh_s: a long track gets a new embedding so often; a young one sooner.
         bank: embeddings kept per track.
+        split_below: a track whose last two embeddings are less similar than this to all earlier ones became somebody
+            else (two people crossed) and is split; 0 never splits.
         max_batch: most crops described in one step.
     """
 
@@ -113,6 +115,7 @@ class ReidConfig(_Section, frozen=True):
     precision: str = "auto"
     refresh_s: Positive = 1.0
     bank: Count = 4
+    split_below: Share = 0.4
     max_batch: Count = 16
 
 

@@ -30,6 +30,7 @@ from pipeline.gallery import Gallery, mean_embedding
 
 _NEVER = -1
 _ABANDONED_S = 60.0
+_TOGETHER_S = 1.0
 
 
 @dataclass(slots=True)
@@ -37,8 +38,8 @@ class _OpenTrack:
     """What the matcher holds of one open track.
 
     Attributes:
-        rivals: open tracks that its camera saw at the same moment.
-        strangers: their identities, and those of rivals that have ended.
+        rivals: open tracks that its camera saw at the same moment, and since when.
+        strangers: identities of rivals seen beside it for long enough to be sure that they are two people.
     """
 
     tracklet: Tracklet
@@ -47,7 +48,7 @@ class _OpenTrack:
     matched_seq: int = 0
     doubtful_since: float | None = None
     mean: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
-    rivals: set[TrackKey] = field(default_factory=set)
+    rivals: dict[TrackKey, float] = field(default_factory=dict)
     strangers: set[int] = field(default_factory=set)
 
 
@@ -105,12 +106,14 @@ class Matcher:
             self._epoch[camera] = update.epoch
             self._open[camera] = {}
         tracks = self._take_in(update)
-        visible = {key: track for key, track in tracks.items() if track.tracklet.last_seen >= now}
+        visible = {
+            key: track for key, track in tracks.items() if track.tracklet.last_seen >= now and not track.tracklet.closed
+        }
         decisions: list[Decision] = []
         self._part_twins(visible)
-        self._note_company(tracks, visible)
+        self._note_company(tracks, visible, now)
         decisions += self._match(tracks, visible, now)
-        self._note_company(tracks, visible)
+        self._note_company(tracks, visible, now)
         described = self._describe(tracks)
         decisions += self._merge(described, tracks, now)
         decisions += self._confirm(tracks, now)
@@ -120,7 +123,6 @@ class Matcher:
         seen = tuple(
             TrackIdentity(key.track_id, track.identity_id, track.tracklet.box_xyxy, track.tracklet.score)
             for key, track in visible.items()
-            if not track.tracklet.closed
         )
         changed = {done.identity_id for done in decisions} | {tracks[key].identity_id for key in described}
         return Outcome(
@@ -175,8 +177,9 @@ class Matcher:
         similarity = self.gallery.similarity(np.stack([tracks[key].mean for key in undecided]))
         ids = self.gallery.ids.copy()
         for row, key in enumerate(undecided):
-            barred = tracks[key].strangers if tracks[key].tracklet.closed else tracks[key].strangers | taken
-            similarity[row, np.isin(ids, [*barred])] = -1.0
+            met = {tracks[other].identity_id for other in tracks[key].rivals if other in tracks}
+            barred = tracks[key].strangers | met | (set() if tracks[key].tracklet.closed else taken)
+            similarity[row, np.isin(ids, [who for who in barred if who is not None])] = -1.0
         pairs = assign(1.0 - similarity, 1.0 - self._config.min_similarity)
         decisions: list[Decision] = []
         for row, key in enumerate(undecided):
@@ -229,20 +232,30 @@ class Matcher:
             described.append(key)
         return described
 
-    def _note_company(self, tracks: Mapping[TrackKey, _OpenTrack], visible: Mapping[TrackKey, _OpenTrack]) -> None:
-        """People whom one camera sees at one moment are different people, for good, whenever they are decided."""
+    def _note_company(
+        self, tracks: Mapping[TrackKey, _OpenTrack], visible: Mapping[TrackKey, _OpenTrack], now: float
+    ) -> None:
+        """Two tracks that one camera sees at one moment are two people.
+
+        While both are open, or for good once they were seen together for a while: a track that ends right after it
+        met another may have followed the wrong one of two people who crossed.
+        """
         for key, track in tracks.items():
-            if key in visible:
-                track.rivals |= visible.keys() - {key}
-            track.rivals &= tracks.keys()
-            track.strangers |= {who for other in track.rivals if (who := tracks[other].identity_id) is not None}
-            if track.identity_id is None:
-                continue
-            company = self._seen_together.setdefault(track.identity_id, set())
-            for who in track.strangers - company:
-                if who in self.gallery:
-                    company.add(who)
-                    self._seen_together.setdefault(who, set()).add(track.identity_id)
+            met = {other: now for other in visible if key in visible and other != key} | track.rivals
+            track.rivals = {other: since for other, since in met.items() if other in tracks}
+            for other, since in track.rivals.items():
+                who = tracks[other].identity_id
+                if who is not None and other in visible and now - since >= _TOGETHER_S:
+                    track.strangers.add(who)
+            if track.identity_id is not None:
+                self._part(track.identity_id, track.strangers)
+
+    def _part(self, identity_id: int, strangers: set[int]) -> None:
+        company = self._seen_together.setdefault(identity_id, set())
+        for who in strangers - company:
+            if who in self.gallery:
+                company.add(who)
+                self._seen_together.setdefault(who, set()).add(identity_id)
 
     def _merge(
         self, described: Sequence[TrackKey], tracks: Mapping[TrackKey, _OpenTrack], now: float
@@ -257,11 +270,18 @@ class Matcher:
                 continue
             similarity = self.gallery.similarity(track.mean[None])[0]
             ids = self.gallery.ids
-            similarity[(ids >= who) | np.isin(ids, [*self._seen_together.get(who, ())])] = -1.0
+            strangers = self._seen_together.get(who, set()) | self._beside(who)
+            similarity[(ids >= who) | np.isin(ids, [*strangers])] = -1.0
             best = int(np.argmax(similarity))
             if similarity[best] >= self._config.merge_similarity:
                 merges.append(self._unite(int(ids[best]), who, float(similarity[best]), now))
         return merges
+
+    def _beside(self, identity_id: int) -> set[int]:
+        """Identities that some camera follows at this moment beside this one."""
+        followed = [{track.identity_id for track in tracks.values()} for tracks in self._open.values()]
+        beside = set[int | None]().union(*(people for people in followed if identity_id in people))
+        return {who for who in beside if who is not None}
 
     def _unite(self, identity_id: int, replaces: int, similarity: float, now: float) -> Merge:
         self.gallery.absorb(identity_id, replaces)

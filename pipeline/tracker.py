@@ -1,6 +1,6 @@
 """Boxes of one camera into tracks: ByteTrack (Zhang et al., ECCV 2022) from the trackers library, behind one verb."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import supervision as sv
@@ -40,6 +40,8 @@ class CameraTracker:
         )
         self._open: dict[int, Track] = {}
         self._sightings: dict[int, int] = {}
+        self._named: dict[int, int] = {}  # ByteTrack's id to ours
+        self._next_id = 1
 
     def step(self, detections: Detections, now: float) -> Tracked:
         """Tracks after one frame; `now` must grow from call to call (a repeated time changes nothing)."""
@@ -48,7 +50,7 @@ class CameraTracker:
         ids = found.tracker_id if found.tracker_id is not None else np.zeros(0, int)
         score = found.confidence if found.confidence is not None else np.zeros(0, np.float32)
         visible = tuple(
-            self._seen(int(track_id) + 1, found.xyxy[row].astype(np.float32), float(score[row]), now)
+            self._seen(int(track_id), found.xyxy[row].astype(np.float32), float(score[row]), now)
             for row, track_id in enumerate(ids)
             if track_id >= 0
         )
@@ -58,7 +60,21 @@ class CameraTracker:
         """Ends every open track, as when the camera goes away."""
         return self._close(float("inf"))
 
-    def _seen(self, track_id: int, box_xyxy: np.ndarray, score: float, now: float) -> Track:
+    def split(self, track: Track) -> Track:
+        """A new track that goes on where this one turned out to follow somebody else; this one is no longer open."""
+        byte_id = next(theirs for theirs, ours in self._named.items() if ours == track.track_id)
+        del self._open[track.track_id], self._sightings[track.track_id]
+        self._named[byte_id] = self._next_id
+        self._next_id += 1
+        after = replace(track, track_id=self._named[byte_id], first_seen=track.last_seen)
+        self._open[after.track_id], self._sightings[after.track_id] = after, self._config.confirm_frames
+        return after
+
+    def _seen(self, byte_id: int, box_xyxy: np.ndarray, score: float, now: float) -> Track:
+        if byte_id not in self._named:
+            self._named[byte_id] = self._next_id
+            self._next_id += 1
+        track_id = self._named[byte_id]
         before = self._open.get(track_id)
         self._sightings[track_id] = self._sightings.get(track_id, 0) + 1
         confirmed = self._sightings[track_id] >= self._config.confirm_frames
@@ -71,4 +87,5 @@ class CameraTracker:
         closed = tuple(track for track in self._open.values() if track.last_seen < last_seen_before)
         for track in closed:
             del self._open[track.track_id], self._sightings[track.track_id]
+        self._named = {theirs: ours for theirs, ours in self._named.items() if ours in self._open}
         return closed

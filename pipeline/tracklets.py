@@ -13,10 +13,14 @@ _SETTLED = 8  # embeddings after which a track is refreshed at its full interval
 
 @dataclass(slots=True)
 class _Bank:
+    """A track's embeddings; `suspect` is one that does not fit them, waiting for a second opinion."""
+
     embeddings: F32
     quality: list[float] = field(default_factory=list)
     seq: int = 0
     described_at: float = -np.inf
+    was_hidden: bool = False
+    suspect: F32 | None = None
 
 
 class TrackletBook:
@@ -33,18 +37,34 @@ class TrackletBook:
         self._banks: dict[int, _Bank] = {}
 
     def wants(self, track: Track, quality: float) -> bool:
-        """Whether a crop of this quality is worth describing now: often for a young track, every refresh_s later."""
-        if track.state is not TrackState.CONFIRMED or quality < self._quality.min_quality:
-            return False
+        """Whether a crop of this quality is worth describing now.
+
+        A young track is described often, an old one every refresh_s, and any one at once when it was hidden: people who
+        pass in front of each other are where a tracker takes one for the other.
+        """
         bank = self._banks.get(track.track_id)
-        if bank is None:
+        if track.state is not TrackState.CONFIRMED or quality < self._quality.min_quality:
+            if bank is not None:
+                bank.was_hidden = True
+            return False
+        if bank is None or bank.was_hidden or bank.suspect is not None:
             return True
         wait = self._reid.refresh_s * min(1.0, max(0, bank.seq + 1 - _FIRST) / (_SETTLED - _FIRST))
         return track.last_seen - bank.described_at >= wait - 1e-6
 
-    def add(self, track: Track, embedding: F32, quality: float) -> None:
-        """Keeps one more embedding (D,); when the bank is full, the worse of its two most similar ones goes."""
+    def add(self, track: Track, embedding: F32, quality: float) -> bool:
+        """Keeps one more embedding (D,), unless it is the second in a row that shows somebody else; whether it is.
+
+        When the bank is full, the worse of its two most similar ones goes.
+        """
         bank = self._banks.setdefault(track.track_id, _Bank(np.zeros((0, self._dimension), np.float32)))
+        bank.described_at, bank.was_hidden = track.last_seen, False
+        if len(bank.quality) > 1 and float((bank.embeddings @ embedding).max()) < self._reid.split_below:
+            if bank.suspect is not None:
+                return True
+            bank.suspect = embedding
+            return False
+        bank.suspect = None
         bank.embeddings = np.vstack([bank.embeddings, embedding[None]])
         bank.quality.append(quality)
         if len(bank.quality) > self._reid.bank:
@@ -52,7 +72,7 @@ class TrackletBook:
             bank.embeddings = np.delete(bank.embeddings, redundant, axis=0)
             del bank.quality[redundant]
         bank.seq += 1
-        bank.described_at = track.last_seen
+        return False
 
     def snapshot(self, track: Track, closed: bool = False) -> Tracklet:
         """Everything known of a track; closing it forgets it here."""

@@ -67,8 +67,12 @@ class Worker:
         wanted = [one for frame, seen in zip(frames, tracked, strict=True) for one in self._candidates(frame, seen)]
         chosen = sorted(wanted, key=lambda one: -one.quality)[: self._site.reid.max_batch]
         embeddings = self._embedder.embed([one.crop for one in chosen])
-        for one, embedding in zip(chosen, embeddings, strict=True):
-            self._books[one.camera_id].add(one.track, embedding, one.quality)
+        splits = [
+            one
+            for one, embedding in zip(chosen, embeddings, strict=True)
+            if self._books[one.camera_id].add(one.track, embedding, one.quality)
+        ]
+        tracked = [self._split(frame, seen, splits) for frame, seen in zip(frames, tracked, strict=True)]
         self.counts = StepCounts(
             {frame.camera_id: len(seen.visible) for frame, seen in zip(frames, tracked, strict=True)},
             {frame.camera_id: sum(one.camera_id == frame.camera_id for one in chosen) for frame in frames},
@@ -87,6 +91,15 @@ class Worker:
             self._books[frame.camera_id] = TrackletBook(self._site.reid, self._site.quality, self._embedder.dimension)
         self._last[frame.camera_id] = frame
         return self._trackers[frame.camera_id].step(detections, frame.captured_at)
+
+    def _split(self, frame: Frame, seen: Tracked, splits: Sequence[_Candidate]) -> Tracked:
+        """The tracks with those that became somebody else closed, and followed under a new id."""
+        ended = {one.track.track_id: one.track for one in splits if one.camera_id == frame.camera_id}
+        if not ended:
+            return seen
+        tracker = self._trackers[frame.camera_id]
+        visible = tuple(tracker.split(one) if one.track_id in ended else one for one in seen.visible)
+        return Tracked(visible, (*seen.closed, *ended.values()))
 
     def _candidates(self, frame: Frame, tracked: Tracked) -> list[_Candidate]:
         if not tracked.visible:

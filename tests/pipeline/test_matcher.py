@@ -340,6 +340,7 @@ def sites(draw):
 def test_in_any_site_one_camera_never_sees_one_identity_twice_and_numbers_are_never_reused(updates):
     known = matcher()
     current: dict[TrackKey, int | None] = {}
+    met: dict[tuple[TrackKey, TrackKey], float] = {}
     together: set[tuple[TrackKey, TrackKey]] = set()
     born: list[int] = []
     for one in updates:
@@ -356,7 +357,19 @@ def test_in_any_site_one_camera_never_sees_one_identity_twice_and_numbers_are_ne
             key: who for key, who in seen.items() if who is not None
         }
         current |= seen
-        together |= set(itertools.combinations(sorted(seen), 2))
+        decided = [who for who in seen.values() if who is not None]
+        assert len(decided) == len(set(decided))
+        for pair in itertools.combinations(sorted(seen), 2):
+            if one.captured_at - met.setdefault(pair, one.captured_at) >= 1.0:
+                together.add(pair)
         for a, b in together:
             assert current[a] is None or current[a] != current[b]
     assert born == sorted(set(born))
+
+
+def test_a_track_that_ended_soon_after_it_met_another_may_have_followed_the_other_one():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    known.step(update("a", 0.2, tracklet(1, X, at=0.2), tracklet(2, X, at=0.2, count=0)))
+    known.step(update("a", 0.4, tracklet(1, X, at=0.3, closed=True), tracklet(2, X, at=0.4, count=0)))
+    assert who(known.step(update("a", 0.6, tracklet(2, X, at=0.6)))) == {2: 1}
