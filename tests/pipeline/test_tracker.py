@@ -106,3 +106,13 @@ def test_an_id_is_closed_once_and_never_seen_again(moves, lost_after_s):
         ended += [track.track_id for track in seen.closed]
     ended += [track.track_id for track in tracker.close()]
     assert len(ended) == len(set(ended))
+
+
+def test_a_split_track_goes_on_under_a_new_number_and_closes_once():
+    tracker = CameraTracker(CONFIG)
+    old = run(tracker, [(at, [10]) for at in (0.0, 0.1, 0.2)])[-1].visible[0]
+    new = tracker.split(old)
+    assert (new.track_id, new.first_seen, new.state) == (old.track_id + 1, 0.2, TrackState.CONFIRMED)
+    later, gone = run(tracker, [(0.3, [10]), (5.0, [])])
+    assert ids(later) == [new.track_id]
+    assert [track.track_id for track in gone.closed] == [new.track_id]
