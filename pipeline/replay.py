@@ -53,6 +53,7 @@ class Replay:
         self._on_progress = on_progress
         self._ids = [camera.id for camera in site.cameras]
         self._counters = {one: CameraCounters() for one in self._ids}
+        self._last_index: dict[str, int] = {}  # of each camera whose end was read
         self._latencies = Latencies()
 
     def run(self) -> Summary:
@@ -84,6 +85,9 @@ class Replay:
         for frames, detections in _detected(worker, self._steps(writer)):
             answers = service.step(worker.follow(frames, detections))
             self._count(worker, answers)
+            for frame in frames:
+                if frame.index == self._last_index.get(frame.camera_id):
+                    service.step(worker.finish(frame.camera_id))
             if mosaic and film:
                 start = frames[0].captured_at if start is None else start
                 for frame, answer in zip(frames, answers, strict=True):
@@ -92,24 +96,22 @@ class Replay:
             if self._on_progress and time.monotonic() - shown_at > 0.5:
                 self._on_progress(self._counters, service.identities)
                 shown_at = time.monotonic()
-        for camera_id in self._ids:
-            service.step(worker.finish(camera_id))
         service.save()
 
     def _steps(self, writer: RunWriter) -> Iterator[list[Frame]]:
         """Frames of the same moment, one a camera at most, in order of time."""
         with ExitStack() as stack:
             readers = [stack.enter_context(FileReplay(camera)) for camera in self._site.cameras]
-            heads = {reader.camera.id: self._next(reader, writer, 0.0) for reader in readers}
+            heads = {reader.camera.id: self._next(reader, writer, None) for reader in readers}
             while present := [frame for frame in heads.values() if frame is not None]:
                 moment = min(frame.captured_at for frame in present) + _SAME_MOMENT_S
                 yield [frame for frame in present if frame.captured_at <= moment]
                 for reader in readers:
                     head = heads[reader.camera.id]
                     if head is not None and head.captured_at <= moment:
-                        heads[reader.camera.id] = self._next(reader, writer, head.captured_at)
+                        heads[reader.camera.id] = self._next(reader, writer, head)
 
-    def _next(self, reader: FileReplay, writer: RunWriter, now: float) -> Frame | None:
+    def _next(self, reader: FileReplay, writer: RunWriter, last: Frame | None) -> Frame | None:
         counters = self._counters[reader.camera.id]
         try:
             frame = reader.next()
@@ -120,7 +122,9 @@ class Replay:
         if frame is not None and not counters.up:
             writer.camera(CameraState(reader.camera.id, frame.captured_at, up=True))
         if frame is None:
-            writer.camera(CameraState(reader.camera.id, now, up=False, reason=reason))
+            ended_at = last.captured_at if last else 0.0
+            writer.camera(CameraState(reader.camera.id, ended_at, up=False, reason=reason))
+            self._last_index[reader.camera.id] = last.index if last else -1
             counters.ended, counters.reason = True, reason
         counters.up = frame is not None
         return frame

@@ -1,0 +1,171 @@
+"""A whole replay with tiny real networks: the same twice, complete, and no camera suffers for another."""
+
+import json
+
+import av
+import msgspec
+import numpy as np
+import pytest
+
+from pipeline.config import CameraConfig, DetectorConfig, MatcherConfig, ReidConfig, Site
+from pipeline.errors import EngineFailure, StoreError
+from pipeline.replay import Replay
+from tests.fakes import picture
+from tests.pipeline.clips import scramble, truncate, write_clip
+from tests.pipeline.networks import PLACES, write_detector, write_reid
+
+RED, BLUE = (20, 60, 250), (250, 60, 20)
+
+
+def standing(*colours):
+    """A picture with a striped person of a colour at each place; None leaves a place empty."""
+    image = picture()
+    for (x1, y1, x2, y2), colour in zip(PLACES, colours, strict=True):
+        if colour:
+            image[y1:y2, x1:x2] = colour
+            image[y1:y2, x1:x2:4] = np.array(colour, np.uint8) // 2
+    return image
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """A site of two cameras: red walks from a to b, blue stands in b."""
+    folder = tmp_path_factory.mktemp("site")
+    a = write_clip(folder / "a.mp4", [standing(RED if i < 20 else None, None) for i in range(40)])
+    b = write_clip(folder / "b.mp4", [standing(BLUE, RED if i >= 15 else None) for i in range(30)])
+    return Site(
+        cameras=(CameraConfig("a", str(a)), CameraConfig("b", str(b))),
+        detector=DetectorConfig(model=str(write_detector(folder / "detector.onnx")), backend="onnxruntime"),
+        reid=ReidConfig(model=str(write_reid(folder / "reid.onnx")), backend="onnxruntime"),
+        matcher=MatcherConfig(),
+    )
+
+
+def files(out):
+    """What a run leaves that must not depend on the machine's speed."""
+    paths = [out / "events.jsonl", *sorted((out / "tracks").glob("*.txt"))]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def people(out, camera):
+    """Identity to the frames it was seen in, counted from 1."""
+    seen = {}
+    for line in (out / "tracks" / f"{camera}.txt").read_text().splitlines():
+        frame, identity = (int(value) for value in line.split(",")[:2])
+        seen.setdefault(identity, []).append(frame)
+    return {identity: sorted(frames) for identity, frames in seen.items()}
+
+
+def test_a_replay_follows_a_person_from_one_camera_to_the_other(parts, tmp_path):
+    summary = Replay(parts, tmp_path).run()
+    a, b = people(tmp_path, "a"), people(tmp_path, "b")
+    (red,) = a
+    (blue,) = b.keys() - a.keys()
+    assert a[red] == list(range(2, 21))  # a track needs two boxes before it is one
+    assert b[red] == list(range(17, 31))
+    assert b[blue] == list(range(2, 31))
+    assert (summary.mode, summary.identities) == ("replay", 2)
+    assert {one: (c.frames, c.dropped, c.tracks) for one, c in summary.cameras.items()} == {
+        "a": (40, 0, 1),
+        "b": (30, 0, 2),
+    }
+    assert 0 <= summary.latency_ms["p50"] <= summary.latency_ms["p99"]
+    assert summary.rss_mb > 0
+
+
+def test_the_same_files_give_the_same_log_byte_for_byte(parts, tmp_path):
+    for _ in range(2):
+        Replay(parts, tmp_path / "first").run()  # the second time over what the first left
+    Replay(parts, tmp_path / "second").run()
+    first = files(tmp_path / "first")
+    assert first == files(tmp_path / "second")
+    assert sorted(first) == ["a.txt", "b.txt", "events.jsonl"]
+    assert all(first.values())
+
+
+def test_cameras_come_and_go_in_the_events(parts, tmp_path):
+    Replay(parts, tmp_path).run()
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    cameras = [(one["event"], one["camera"], one["at"]) for one in events if one["event"].startswith("camera")]
+    assert cameras == [
+        ("camera_up", "a", 0.0), ("camera_up", "b", 0.0), ("camera_down", "b", 2.9), ("camera_down", "a", 3.9),
+    ]  # fmt: skip
+
+
+def damaged(kind, folder):
+    path = folder / "broken.mp4"
+    if kind == "cut":
+        truncate(write_clip(path, [standing(RED, BLUE)] * 20), 0.5)
+    elif kind == "text":
+        path.write_text("no video")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["cut", "text", "missing"])
+def test_a_broken_file_leaves_the_other_cameras_complete(parts, tmp_path, kind):
+    broken = CameraConfig("c", str(damaged(kind, tmp_path)))
+    site = msgspec.structs.replace(parts, cameras=(*parts.cameras, broken))
+    summary = Replay(site, tmp_path / "out").run()
+    assert {one: c.frames for one, c in summary.cameras.items()} == {"a": 40, "b": 30, "c": 0}
+    Replay(parts, tmp_path / "whole").run()
+    both, alone = files(tmp_path / "out"), files(tmp_path / "whole")
+    assert (both["a.txt"], both["b.txt"], both["c.txt"]) == (alone["a.txt"], alone["b.txt"], b"")
+    lines = both["events.jsonl"].splitlines()
+    told = [json.loads(line)["reason"] for line in lines if b'"camera":"c"' in line]
+    assert len(told) == 1
+    assert told[0].startswith("c: cannot open ")
+    assert [line for line in lines if b'"camera":"c"' not in line] == alone["events.jsonl"].splitlines()
+
+
+def test_the_frames_before_and_after_a_damaged_place_are_followed_and_the_damage_is_told(parts, tmp_path):
+    path = scramble(write_clip(tmp_path / "c.ts", [standing(RED, BLUE)] * 40), 0.4, 0.6)
+    site = msgspec.structs.replace(parts, cameras=(*parts.cameras, CameraConfig("c", str(path))))
+    summary = Replay(site, tmp_path / "out").run()
+    assert (summary.cameras["a"].frames, summary.cameras["b"].frames) == (40, 30)
+    assert 0 < summary.cameras["c"].frames < 40
+    assert sum(map(len, people(tmp_path / "out", "c").values())) > 0
+    assert b'"camera_down","camera":"c","reason":"c: ' in files(tmp_path / "out")["events.jsonl"]
+
+
+def test_a_file_that_starts_later_is_replayed_later(parts, tmp_path):
+    late = msgspec.structs.replace(parts.cameras[0], started_at=100.0)
+    Replay(msgspec.structs.replace(parts, cameras=(late, parts.cameras[1])), tmp_path).run()
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    decided = [one["camera"] for one in events if one["event"] == "assignment"]
+    assert decided == ["b", "b", "a"]
+    assert len(people(tmp_path, "b").keys() | people(tmp_path, "a").keys()) == 2
+
+
+def test_a_camera_that_ends_long_before_the_others_decides_its_tracks_once(parts, tmp_path):
+    late = msgspec.structs.replace(parts.cameras[1], id="z", started_at=100.0)
+    Replay(msgspec.structs.replace(parts, cameras=(parts.cameras[1], late)), tmp_path).run()
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    tracks = [(one["camera"], one["track"]) for one in events if one["event"] == "assignment"]
+    assert len(tracks) == len(set(tracks)) == 4
+
+
+def test_the_mosaic_has_a_picture_for_every_moment(parts, tmp_path):
+    Replay(parts, tmp_path, video=True).run()
+    with av.open(str(tmp_path / "mosaic.mp4")) as film:
+        times = [frame.time for frame in film.decode(video=0)]
+        assert film.streams.video[0].codec_context.name == "h264"
+    assert np.diff(times) == pytest.approx([0.1] * 39, abs=2e-3)
+
+
+def test_progress_is_told(parts, tmp_path):
+    told = []
+    Replay(parts, tmp_path, on_progress=lambda cameras, identities: told.append((sorted(cameras), identities))).run()
+    assert told[0][0] == ["a", "b"]
+
+
+def test_a_model_of_the_wrong_kind_is_one_clear_error(parts, tmp_path):
+    site = msgspec.structs.replace(parts, reid=msgspec.structs.replace(parts.reid, model=parts.detector.model))
+    with pytest.raises(EngineFailure, match="not a re-ID network"):
+        Replay(site, tmp_path).run()
+
+
+def test_a_run_directory_that_cannot_be_written_is_one_clear_error(parts, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "tracks").touch()
+    with pytest.raises(StoreError, match="cannot write"):
+        Replay(parts, tmp_path / "out").run()
