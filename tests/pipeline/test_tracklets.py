@@ -90,7 +90,7 @@ def test_a_closed_track_is_forgotten_and_others_are_not():
 
 def test_two_embeddings_in_a_row_of_somebody_else_end_a_track():
     kept = book()
-    me, other = unit([1, 0]), unit([0, 1])
+    me, other = unit(1, 0), unit(0, 1)
     assert [kept.add(track(at), me, 1.0) for at in (0.0, 0.1)] == [False, False]
     assert [kept.add(track(0.2), other, 1.0), kept.add(track(0.3), other, 1.0)] == [False, True]
     assert kept.snapshot(track(0.3)).embeddings.tolist() == [[1, 0], [1, 0]]
@@ -98,7 +98,7 @@ def test_two_embeddings_in_a_row_of_somebody_else_end_a_track():
 
 def test_one_strange_embedding_is_forgotten():
     kept = book()
-    me, other = unit([1, 0]), unit([0, 1])
+    me, other = unit(1, 0), unit(0, 1)
     strange = [kept.add(track(number / 10), one, 1.0) for number, one in enumerate([me, me, other, me, other, me])]
     assert not any(strange)
     assert kept.snapshot(track(0.6)).seq == 4
@@ -107,7 +107,7 @@ def test_one_strange_embedding_is_forgotten():
 def test_who_was_hidden_is_described_at_once():
     kept = book()
     for number in range(12):
-        kept.add(track(number / 10), unit([1, 0]), 1.0)
+        kept.add(track(number / 10), unit(1, 0), 1.0)
     assert not kept.wants(track(1.2), 1.0)
     assert not kept.wants(track(1.3), 0.1)
     assert kept.wants(track(1.4), 1.0)
