@@ -124,10 +124,16 @@ class VideoWriter:
         try:
             self._container.mux(self._stream.encode(frame))
         except (av.error.FFmpegError, OSError) as error:
-            raise StoreError(f"{self._path}: cannot write the video: {error}; free space there") from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> StoreError:
+        return StoreError(f"{self._path}: cannot write the video: {error}; free space there or leave out --video")
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._failure(error) from error
         # Fragments: what was written stays playable when the process dies.
         self._container = av.open(str(self._path), "w", options={"movflags": "frag_keyframe+empty_moov"})
         self._stream = self._container.add_stream("libx264", rate=self._fps)
@@ -138,6 +144,10 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
-        if self._last_pts >= 0:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
+        try:
+            if self._last_pts >= 0 and kind is None:
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
+        except (av.error.FFmpegError, OSError) as error:
+            if kind is None:
+                raise self._failure(error) from error

@@ -1,0 +1,109 @@
+"""Pictures of what the pipeline believes."""
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.annotate import Mosaic, VideoWriter, colour_bgr, draw, view
+from pipeline.datatypes import CameraIdentities, TrackIdentity
+from pipeline.errors import StoreError
+from tests.fakes import frame, picture
+from tests.pipeline.clips import noise
+from tests.pipeline.disk import full_disk
+
+
+def seen(*box_xyxy, identity_id=1):
+    box = np.array(box_xyxy, np.float32)
+    return CameraIdentities("a", 1, 0, 0.0, 0.0, 0.0, (TrackIdentity(1, identity_id, box, 0.9),))
+
+
+def test_an_identity_has_one_colour_and_the_first_fifty_differ():
+    assert colour_bgr(7) == colour_bgr(7)
+    assert len({colour_bgr(one) for one in range(1, 51)}) == 50
+    assert colour_bgr(None) == (160, 160, 160)
+
+
+@pytest.mark.parametrize("identity_id", [3, None])
+def test_a_box_is_drawn_in_the_colour_of_its_identity_on_a_copy(identity_id):
+    image = picture()
+    got = draw(image, seen(40, 50, 80, 110, identity_id=identity_id), "a", (160, 120))
+    assert got.shape == (120, 160, 3)
+    assert got[80, 40].tolist() == list(colour_bgr(identity_id))
+    assert got[80, 60].tolist() == [0, 0, 0]
+    assert not image.any()
+
+
+def test_boxes_of_the_whole_frame_fit_its_shrunk_picture_in_a_cell_of_another_shape():
+    got = draw(picture(size_wh=(80, 60)), seen(40, 50, 80, 110), "", (320, 120), shrunk=0.5)
+    assert got[80, 80 + 40].tolist() == list(colour_bgr(1))
+
+
+def test_boxes_over_the_edge_are_drawn_as_far_as_they_go():
+    assert draw(picture(), seen(-50, -50, 500, 500), "", (160, 120)).shape == (120, 160, 3)
+
+
+def test_a_picture_nobody_was_seen_in_has_its_title():
+    assert draw(picture(), None, "hall", (160, 120)).any()
+
+
+@pytest.mark.parametrize(("size_wh", "scale"), [((160, 120), 1.0), ((1280, 720), 0.5), ((1000, 1440), 0.25)])
+def test_a_view_is_a_jpeg_no_larger_than_a_cell(size_wh, scale):
+    got = view(frame(picture((0, 0, *size_wh, (0, 0, 250)), size_wh=size_wh), 7, 1.5))
+    image = cv2.imdecode(np.frombuffer(got.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert (got.camera_id, got.frame_index, got.captured_at, got.scale) == ("a", 7, 1.5, scale)
+    assert image.shape == (size_wh[1] * scale, size_wh[0] * scale, 3)
+    assert image[0, 0].tolist() == pytest.approx([0, 0, 250], abs=6)
+
+
+@pytest.mark.parametrize(
+    ("cameras", "size_wh"),
+    [(1, (640, 360)), (2, (1280, 360)), (4, (1280, 720)), (5, (1920, 720)), (9, (1920, 1080)), (100, (1920, 1080))],
+)
+def test_a_mosaic_is_a_grid_of_even_size_no_larger_than_full_hd(cameras, size_wh):
+    mosaic = Mosaic([str(one) for one in range(cameras)])
+    assert mosaic.size_wh == size_wh
+    mosaic.show(str(cameras - 1), picture((0, 0, 160, 120, (9, 9, 9))), None)
+    assert mosaic.image_bgr.any()
+
+
+def test_a_film_holds_every_picture_at_its_time(tmp_path):
+    with VideoWriter(tmp_path / "deep" / "film.mp4", (64, 48)) as film:
+        for image, at in zip(noise(5), (0.0, 0.1, 0.1, 0.05, 1.0), strict=True):
+            film.write(image, at)
+    with av.open(str(tmp_path / "deep" / "film.mp4")) as container:
+        times = [one.time for one in container.decode(video=0)]
+    assert np.diff(times) == pytest.approx([0.1, 0.9], abs=2e-3)
+
+
+def test_a_film_of_nothing_is_closed_without_a_fuss(tmp_path):
+    with VideoWriter(tmp_path / "film.mp4", (64, 48)):
+        pass
+
+
+def test_a_film_on_a_full_disk_is_one_clear_error(tmp_path):
+    path = tmp_path / "film.mp4"
+    with (
+        full_disk(20_000),
+        pytest.raises(StoreError, match=r"film\.mp4: cannot write the video: .*; free space there"),
+        VideoWriter(path, (64, 48)) as film,
+    ):
+        for index, image in enumerate(noise(300)):
+            film.write(image, index / 10)
+
+
+@pytest.mark.parametrize("name", ["folder.mp4", "file/film.mp4"])
+def test_a_film_that_cannot_be_opened_is_one_clear_error(tmp_path, name):
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StoreError, match=r"cannot write the video: .*; free space there"),
+        VideoWriter(tmp_path / name, (64, 48)) as film,
+    ):
+        film.write(picture(size_wh=(64, 48)), 0.0)
+
+
+def test_another_failure_is_not_hidden_by_that_of_the_film(tmp_path):
+    with pytest.raises(KeyError), VideoWriter(tmp_path / "film.mp4", (64, 48)) as film:
+        film.write(picture(size_wh=(64, 48)), 0.0)
+        raise KeyError
