@@ -69,9 +69,10 @@ def run(
     _make(out)
     replay = not streams if replay is None else replay
     summary = _replay(site, out, video) if replay else _live(site, out, video, seconds)
+    write_json(out / "summary.json", summary)
     if site.truth:
         summary.evaluation = evaluate_run(out, Path(site.truth))
-    write_json(out / "summary.json", summary)
+        write_json(out / "summary.json", summary)
     _show(summary, out)
 
 

@@ -176,7 +176,7 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
 
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown or of the wrong type, an id occurs twice,
-            a ${NAME} is not set.
+            a ${NAME} is not set, the truth is no folder.
     """
     try:
         site = msgspec.yaml.decode(path.read_bytes(), type=Site)
@@ -189,6 +189,8 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
     _check_ids(path, site)
     cameras = tuple(_resolve(path, camera, environ) for camera in site.cameras)
     truth = str(path.parent / site.truth) if site.truth is not None else None
+    if truth and not Path(truth).is_dir():
+        raise ConfigError(f"{path}: truth: no folder {truth}; give one with a MOT file for each camera")
     return msgspec.structs.replace(
         site,
         cameras=cameras,

@@ -23,6 +23,7 @@ def test_a_site_of_two_lines_has_defaults_for_the_rest(tmp_path):
 
 def test_files_are_relative_to_cams_yaml_and_names_of_models_stay_names(tmp_path):
     (tmp_path / "own.onnx").touch()
+    (tmp_path / "truth").mkdir()
     text = "cameras: [{id: a, url: clips/a.mp4}]\ntruth: truth\ndetector: {model: yolo11n.pt}\nreid: {model: own.onnx}"
     site = load_site(write(tmp_path, text))
     assert site.cameras[0].url == str(tmp_path / "clips/a.mp4")

@@ -1,0 +1,95 @@
+"""The command line: help with an example, and one line and exit status 2 for what the user can mend."""
+
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app, main
+
+COMMANDS = ["run", "simulate", "evaluate", "check"]
+
+
+def test_the_help_names_every_command():
+    shown = CliRunner().invoke(app, ["--help"])
+    assert shown.exit_code == 0
+    assert sorted(command.callback.__name__ for command in app.registered_commands) == sorted(COMMANDS)
+    assert all(f"\n  {command} " in shown.output for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_has_an_example(command):
+    shown = CliRunner().invoke(app, [command, "--help"])
+    assert shown.exit_code == 0
+    assert f"Example: mspf-pipeline {command} " in " ".join(shown.output.split())
+
+
+def run(monkeypatch, capsys, *arguments):
+    """Exit status, standard output and standard error of the program."""
+    monkeypatch.setattr(sys, "argv", ["mspf-pipeline", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr()
+    return ended.value.code, shown.out, shown.err
+
+
+def site(folder, text):
+    path = folder / "cams.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("cameras: [{id: a, ulr: a.mp4}]", "unknown key 'cameras[0].ulr'; did you mean 'url'?"),
+        ("cameras: []", "length >= 1"),
+        ("cameras: [{id: a, url: '${NOT_SET_ANYWHERE}'}]", "${NOT_SET_ANYWHERE} is not set"),
+        (":\n:", "not valid YAML"),
+    ],
+)
+def test_a_wrong_site_is_one_line_and_exit_status_2(monkeypatch, capsys, tmp_path, command, text, says):
+    status, out, err = run(monkeypatch, capsys, command, "--cams", site(tmp_path, text))
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert says in err
+
+
+def test_a_stream_cannot_be_replayed(monkeypatch, capsys, tmp_path):
+    path = site(tmp_path, "cameras: [{id: a, url: a.mp4}, {id: b, url: 'rtsp://h/1'}]")
+    status, _, err = run(monkeypatch, capsys, "run", "--cams", path, "--replay")
+    assert (status, err) == (2, "--replay needs files; b can only run --live\n")
+
+
+def test_a_run_directory_that_cannot_be_made_is_one_line(monkeypatch, capsys, tmp_path):
+    path = site(tmp_path, "cameras: [{id: a, url: a.mp4}]")
+    status, _, err = run(monkeypatch, capsys, "run", "--cams", path, "--out", path / "out")
+    assert status == 2
+    assert err == f"{path / 'out'}: cannot make the run directory: Not a directory; give another --out\n"
+
+
+def test_evaluating_what_is_no_run_is_one_line(monkeypatch, capsys, tmp_path):
+    status, out, err = run(monkeypatch, capsys, "evaluate", tmp_path, "--truth", tmp_path)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "files are named <camera id>.txt" in err
+
+
+def test_truth_that_is_not_there_is_told_before_the_run(monkeypatch, capsys, tmp_path):
+    path = site(tmp_path, "cameras: [{id: a, url: a.mp4}]\ntruth: nowhere")
+    status, _, err = run(monkeypatch, capsys, "run", "--cams", path, "--out", tmp_path / "out")
+    assert status == 2
+    assert err == f"{path}: truth: no folder {tmp_path / 'nowhere'}; give one with a MOT file for each camera\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_scores_of_a_run_are_shown_and_written(monkeypatch, capsys, tmp_path):
+    (tmp_path / "tracks").mkdir()
+    (tmp_path / "truth").mkdir()
+    for folder in ("tracks", "truth"):
+        (tmp_path / folder / "a.txt").write_text("1,1,0,0,10,20,1,-1,-1\n")
+    status, out, _ = run(monkeypatch, capsys, "evaluate", tmp_path, "--truth", tmp_path / "truth")
+    assert status == 0
+    assert "IDF1" in out
+    assert "1.000" in out
+    assert '"idf1": 1.0' in (tmp_path / "evaluation.json").read_text()

@@ -1,0 +1,68 @@
+"""The process table, and what each process must not load."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import CameraConfig, Site
+from pipeline.job import Addresses, Job
+from pipeline.processes import process_table
+
+
+def job(count, per_worker, *, video=False):
+    cameras = tuple(CameraConfig(f"c{number}", f"{number}.mp4") for number in range(count))
+    site = Site(cameras=cameras, cameras_per_worker=per_worker)
+    return Job(site, Path("out"), Addresses("t", "i", "m", "v"), cameras, video=video)
+
+
+@pytest.mark.parametrize(
+    ("count", "per_worker", "shares"),
+    [
+        (1, 4, [["c0"]]),
+        (4, 4, [["c0", "c1", "c2", "c3"]]),
+        (3, 1, [["c0"], ["c1"], ["c2"]]),
+        (3, 2, [["c0", "c1"], ["c2"]]),
+    ],
+)
+def test_every_camera_has_one_worker_and_no_worker_more_than_its_share(count, per_worker, shares):
+    matcher, *workers = process_table(job(count, per_worker))
+    assert (matcher.name, len(matcher.job.cameras)) == ("matcher", count)
+    assert [[camera.id for camera in one.job.cameras] for one in workers] == shares
+    assert [one.name for one in workers] == [f"worker-{number}" for number in range(len(shares))]
+    assert [one.job.number for one in workers] == list(range(len(shares)))
+
+
+def test_the_mosaic_is_a_process_only_when_asked_for():
+    assert [one.name for one in process_table(job(1, 1))] == ["matcher", "worker-0"]
+    assert [one.name for one in process_table(job(1, 1, video=True))] == ["matcher", "mosaic", "worker-0"]
+
+
+TRAINING = "torch torchvision ultralytics onnx matplotlib moderngl"
+NETWORKS = "openvino onnxruntime tensorrt"
+
+
+@pytest.mark.parametrize(
+    ("modules", "forbidden"),
+    [
+        ("pipeline.replay pipeline.cli pipeline.live_worker pipeline.live_mosaic", f"{TRAINING} {NETWORKS}"),
+        ("pipeline.live_matcher pipeline.supervisor", f"{TRAINING} {NETWORKS} cv2 av trackers supervision"),
+        ("pipeline pipeline.processes", f"{TRAINING} {NETWORKS} cv2 av trackers supervision scipy"),
+    ],
+)
+def test_importing_a_process_loads_nothing_it_does_not_need(modules, forbidden):
+    script = (
+        "import importlib, sys\n"
+        f"for name in {modules.split()!r}: importlib.import_module(name)\n"
+        f"print(*sorted(set({forbidden.split()!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout.split() == []
