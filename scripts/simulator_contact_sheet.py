@@ -44,7 +44,7 @@ def main() -> None:
                 renderer.light_place(place, poses)
                 tiles.append(renderer.draw(camera, place, poses).image_bgr)
             rows.append(np.hstack(tiles))
-    cv2.imwrite(str(options.out), np.vstack(rows))
+    cv2.imwrite(str(options.out), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
 if __name__ == "__main__":

@@ -126,5 +126,5 @@ def random_look(rng: np.random.Generator) -> Look:
         saturation=float(rng.uniform(0.75, 1.08)),
         vignette=float(rng.uniform(0.05, 0.25)),
         blur=float(rng.uniform(0.35, 0.6)),
-        noise=float(rng.uniform(0.8, 2.0)),
+        noise=float(rng.uniform(0.6, 1.6)),
     )

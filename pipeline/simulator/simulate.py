@@ -45,7 +45,7 @@ class Simulation:
     fps: int = 10
     size_wh: tuple[int, int] = (640, 360)
     supersampling: int = 1
-    crf: int = 26
+    crf: int = 23
 
     def __post_init__(self) -> None:
         """Raises ConfigError where a value is out of range."""
