@@ -213,7 +213,8 @@ def _resolve(path: Path, camera: CameraConfig, environ: Mapping[str, str]) -> Ca
             raise ConfigError(f"{path}: camera {camera.id}: ${{{found[1]}}} is not set; export {found[1]}=… first")
         return environ[found[1]]
 
-    camera = msgspec.structs.replace(camera, url=_SECRET.sub(secret, camera.url))
+    url = _SECRET.sub(secret, camera.url).removeprefix("file://")
+    camera = msgspec.structs.replace(camera, url=url)
     return msgspec.structs.replace(camera, url=str(path.parent / camera.url)) if camera.is_file else camera
 
 

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 import zmq
 
 from pipeline.datatypes import CameraState, CameraUpdate, Message
-from pipeline.errors import EngineFailure
 from pipeline.job import HIGH_WATER, IDLE_S, REPORT_S, Job, Life, rss_mb
 from pipeline.match_service import MatchService
 from pipeline.matcher import Matcher
@@ -88,10 +87,13 @@ class _Desk:
             self._dimension = lengths.pop()
             self._service = self._start(self._dimension)
         elif lengths - {self._dimension}:
-            raise EngineFailure(
-                f"{update.camera_id}: embeddings of {lengths} numbers, expected {self._dimension}; "
-                "all workers must use one re-ID model"
+            log.error(
+                "%s: embeddings of %s numbers, expected %d, refused; all workers must use one re-ID model",
+                update.camera_id,
+                lengths,
+                self._dimension,
             )
+            return False
         return self._service is not None
 
     def _start(self, dimension: int) -> MatchService:

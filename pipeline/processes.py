@@ -21,18 +21,23 @@ FAILED = 2  # exit status of a process that cannot work however often it is rest
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """One line of the process table; `loop` names the module whose `run(job)` it executes."""
+    """One line of the process table; `loop` names the module whose `run(job)` it executes.
+
+    Attributes:
+        optional: the run goes on without it when it cannot work.
+    """
 
     name: str
     loop: str
     job: Job
+    optional: bool = False
 
 
 def process_table(job: Job) -> list[ProcessSpec]:
     """Every process of a run, in the order of their start."""
     table = [ProcessSpec("matcher", "pipeline.live_matcher", job)]
     if job.video:
-        table.append(ProcessSpec("mosaic", "pipeline.live_mosaic", job))
+        table.append(ProcessSpec("mosaic", "pipeline.live_mosaic", job, optional=True))
     size = job.site.cameras_per_worker
     for number, start in enumerate(range(0, len(job.cameras), size)):
         part = replace(job, cameras=job.cameras[start : start + size], number=number)

@@ -20,7 +20,7 @@ from pipeline.config import Site
 from pipeline.datatypes import CameraIdentities, CameraState, Detections, Frame
 from pipeline.detector import Detector
 from pipeline.embedder import Embedder
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, StoreError
 from pipeline.match_service import MatchService
 from pipeline.matcher import Matcher
 from pipeline.results import Summary, camera_summary
@@ -92,7 +92,11 @@ class Replay:
                 start = frames[0].captured_at if start is None else start
                 for frame, answer in zip(frames, answers, strict=True):
                     mosaic.show(frame.camera_id, frame.image_bgr, answer)
-                film.write(mosaic.image_bgr, frames[0].captured_at - start)
+                try:
+                    film.write(mosaic.image_bgr, frames[0].captured_at - start)
+                except StoreError as error:
+                    log.error("%s; the run goes on without the film", error)
+                    film = None
             if self._on_progress and time.monotonic() - shown_at > 0.5:
                 self._on_progress(self._counters, service.identities)
                 shown_at = time.monotonic()

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ from pipeline.errors import StoreError
 log = logging.getLogger(__name__)
 
 _PENDING_LIMIT = 64 * 2**20
+_WAITING_LIMIT = 1000  # boxes of one track that wait for an identity
 
 
 class AppendFile:
@@ -96,7 +98,7 @@ class RunWriter:
     """Writes events and tracks as they are decided; `with` opens and closes the files.
 
     A track's boxes wait until it has its first identity and are written with that; later ones carry the identity that
-    holds at their frame. Boxes of tracks that never get one are not written.
+    holds at their frame. Boxes of tracks that never get one are not written, nor are those that waited too long.
 
     Args:
         fresh: start the files anew (a replay) instead of after an earlier run (a restart).
@@ -105,7 +107,8 @@ class RunWriter:
     def __init__(self, out: Path, camera_ids: Sequence[str], *, fresh: bool) -> None:
         self._events = AppendFile(out / "events.jsonl", fresh=fresh)
         self._tracks = {one: AppendFile(out / "tracks" / f"{one}.txt", fresh=fresh) for one in camera_ids}
-        self._waiting: dict[TrackKey, list[str]] = {}
+        self._waiting: dict[TrackKey, deque[str]] = {}
+        self._epochs: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         self._events.__enter__()
@@ -128,18 +131,22 @@ class RunWriter:
             name, facts = _described(decision)
             self._event(decision.decided_at, name, **facts)
             if isinstance(decision, Assignment):
-                lines = self._waiting.pop(decision.track, [])
+                lines = self._waiting.pop(decision.track, deque())
                 self._tracks[decision.track.camera_id].write("".join(line % decision.identity_id for line in lines))
 
     def see(self, seen: CameraIdentities) -> None:
         """Writes the boxes of one frame, MOT format, frames counted from 1."""
+        if self._epochs.setdefault(seen.camera_id, seen.epoch) != seen.epoch:  # the worker began anew
+            self._epochs[seen.camera_id] = seen.epoch
+            self._waiting = {key: kept for key, kept in self._waiting.items() if key.camera_id != seen.camera_id}
         lines = []
         for track in seen.tracks:
             x1, y1, x2, y2 = (float(value) for value in track.box_xyxy)
             box = f"{x1:.1f},{y1:.1f},{x2 - x1:.1f},{y2 - y1:.1f},{track.score:.3f},-1,-1,-1"
             line = f"{seen.frame_index + 1},%d,{box}\n"
             if track.identity_id is None:
-                self._waiting.setdefault(TrackKey(seen.camera_id, seen.epoch, track.track_id), []).append(line)
+                key = TrackKey(seen.camera_id, seen.epoch, track.track_id)
+                self._waiting.setdefault(key, deque(maxlen=_WAITING_LIMIT)).append(line)
             else:
                 lines.append(line % track.identity_id)
         if lines:

@@ -162,6 +162,12 @@ def _read_webcam(camera: CameraConfig) -> Iterator[Timed]:
         device.release()
 
 
+def _as_source_error(camera: CameraConfig, error: Exception) -> SourceError:
+    if isinstance(error, SourceError):
+        return error
+    return SourceError(f"{camera.id}: {camera.safe_url}: {type(error).__name__}: {redact(str(error))}")
+
+
 @dataclass(slots=True)
 class CaptureState:
     """What a live camera's thread tells; `changes` counts ups and downs."""
@@ -220,9 +226,9 @@ class LiveCapture:
                 self.state.ended = True
                 self._notify()
                 return
-            except SourceError as error:
+            except Exception as error:  # top of the thread: whatever a decoder throws is this camera's problem alone
                 failures = 0 if self.state.captured > before else failures + 1
-                self._change(up=False, reason=str(error))
+                self._change(up=False, reason=str(_as_source_error(self.camera, error)))
             if self.camera.is_file:
                 self.state.ended = True
                 self._notify()
@@ -291,8 +297,8 @@ class FileReplay:
                 if not self._put(Frame(self.camera.id, index, captured_at, time.time(), image)):
                     return
             self._put(None)
-        except SourceError as error:
-            self._put(error)
+        except Exception as error:  # top of the thread: it must end with a word, or the replay waits for ever
+            self._put(_as_source_error(self.camera, error))
 
     def _put(self, item: Frame | SourceError | None) -> bool:
         while not self._stop.is_set():

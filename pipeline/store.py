@@ -109,7 +109,10 @@ class Store:
     def count(self) -> int:
         """Different people confirmed so far, those forgotten since included."""
         query = "SELECT COUNT(*) FROM identities WHERE confirmed AND became IS NULL"
-        return int(self._db.execute(query).fetchone()[0])
+        try:
+            return int(self._db.execute(query).fetchone()[0])
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: cannot read the identity store: {error}; restore a backup") from error
 
     def _put(self, decision: Decision) -> None:
         if isinstance(decision, Assignment):

@@ -55,10 +55,6 @@ class _Child:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    @property
-    def reports(self) -> bool:
-        return self.spec.name != "mosaic"
-
     def watch(self, now: float) -> None:
         """Restarts the process when it is dead or silent.
 
@@ -70,9 +66,11 @@ class _Child:
                 self.start()
             return
         if self._process.is_alive():
-            if self.reports and now - self.heard_at > _SILENT_S:
+            if not self.spec.optional and now - self.heard_at > _SILENT_S:
                 log.warning("%s: silent for %.0f s, killed and restarted", self.spec.name, now - self.heard_at)
                 self._process.kill()
+            return
+        if self._process.exitcode == processes.FAILED and self.spec.optional:
             return
         if self._process.exitcode == processes.FAILED:
             raise PipelineError(f"{self.spec.name} cannot work; the line above says why")
