@@ -1,6 +1,7 @@
 """A small site rendered for real: needs libegl1 and libgl1-mesa-dri."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.errors import StoreError
+from pipeline.errors import ConfigError, StoreError
 from pipeline.simulator.mesh import build_mesh
 from pipeline.simulator.renderer import Renderer
 from pipeline.simulator.scene import PlaceName
@@ -148,3 +149,13 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
 
     with pytest.raises(StoreError, match="cannot write the simulation"):
         simulate(replace(SMALL, cameras=1, people=1, seconds=0.2), tmp_path / "taken")
+
+
+@pytest.mark.parametrize("library", ["moderngl", "skimage.measure"])
+def test_a_missing_library_is_one_error_that_says_what_to_install(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)  # as if it were not installed
+
+    with pytest.raises(ConfigError, match=r"is missing: pip install \"mspf-pipeline\[simulate\]\""):
+        simulate(replace(SMALL, cameras=1, people=1, seconds=0.2), tmp_path)
