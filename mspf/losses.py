@@ -1,13 +1,13 @@
 """What MSPF minimises: smoothed cross-entropy, batch-hard triplets and centres, averaged over its two heads."""
 
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mspf.network import MSPF, Features
+from mspf.network import FEATURE, MSPF, Features
 
 
 class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -17,6 +17,8 @@ class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         triplet_on: features before BatchNorm as the paper has them, the same at unit length, or those after it at unit
             length, which is what a gallery compares. Measured from scratch: before BatchNorm all features share one
             large mean, at unit length nothing is left to tell them apart, and the triplets never learn.
+        patch_head: f_M has a neck and a head of its own in training (not in the paper). Measured from scratch: without,
+            f_G explains the labels first and the patch bodies unlearn what they start with.
         centre_lr: of the centres' own SGD, which is independent of `centre`.
     """
 
@@ -24,6 +26,7 @@ class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     triplet: float = 1.0
     margin: float = 0.3
     triplet_on: Literal["raw", "unit", "necked"] = "raw"
+    patch_head: bool = False
     centre: float = 0.0007
     centre_lr: float = 0.5
 
@@ -89,17 +92,24 @@ class Head(nn.Module):
 
 
 class MSPFLoss(nn.Module):
-    """The mean of the losses of g and f_L."""
+    """The mean of the losses of g and f_L, and with `patch_head` of f_M."""
 
     def __init__(self, network: MSPF, classes: int, config: LossConfig) -> None:
         super().__init__()
-        self.fused = Head(network.config.fused_length, classes, config)
+        fused_length = network.config.fused_length
+        self.fused = Head(fused_length, classes, config)
         self.local = Head(network.config.local_length, classes, config)
+        self.patches = Head(fused_length - FEATURE, classes, config) if config.patch_head else None
+        self.patch_neck = nn.BatchNorm1d(fused_length - FEATURE, affine=False)
 
     def forward(self, network: MSPF, features: Features, labels: Tensor) -> Tensor:
         """Features of a batch and their labels (B,) -> scalar; the centres move a step."""
         fused, local = features.fused.float(), features.local.float()
-        losses = self.fused(fused, network.fused_neck(fused), labels) + self.local(
-            local, network.local_neck(local), labels
-        )
-        return cast(Tensor, losses) / 2
+        losses = [
+            self.fused(fused, network.fused_neck(fused), labels),
+            self.local(local, network.local_neck(local), labels),
+        ]
+        if self.patches is not None:
+            f_patches = fused[:, FEATURE:]
+            losses.append(self.patches(f_patches, self.patch_neck(f_patches), labels))
+        return torch.stack(losses).mean()

@@ -38,6 +38,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         warmup: share of the time in which the learning rate climbs; then it falls by a cosine to `final_lr`.
         ema: decay a step of the averaged weights, which are what is shipped.
         classifier_lr: of the classifiers, whose inputs are long, as a share of `lr`.
+        reseed_patches: patch bodies start as copies of the global one, whatever the checkpoint to start from has.
         bf16: bfloat16 autocast.
     """
 
@@ -54,6 +55,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight_decay: float = 0.02
     ema: float = 0.998
     classifier_lr: float = 0.1
+    reseed_patches: bool = False
     bf16: bool = True
     seed: int = 0
 
@@ -169,7 +171,7 @@ class Trainer:
         """Start from another run's averaged weights; new patch levels start as copies of the global body."""
         state = torch.load(path, weights_only=True)
         missing = load_overlap(self.network, state["averaged"])
-        if any(name.startswith("patch_bodies") for name in missing):
+        if self.config.reseed_patches or any(name.startswith("patch_bodies") for name in missing):
             self.network.seed_patch_bodies()
         load_overlap(self.losses, state["losses"])
         self.averaged.load_state_dict(self.network.state_dict())
