@@ -1,6 +1,6 @@
 """Train MSPF by a recipe; interrupt it at will and run it again to go on.
 
-python scripts/train.py configs/train/scratch.yaml --data market1501=DIR --data cuhk03=DIR --out runs/scratch
+python scripts/train.py configs/train/mspf_x0_25_a.yaml --data market1501=DIR --data cuhk03=DIR --out runs/a
 """
 
 import argparse

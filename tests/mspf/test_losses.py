@@ -37,9 +37,14 @@ def test_a_centre_moves_to_its_features() -> None:
     assert loss.centres[0].tolist() == [0, 0, 0]
 
 
-def test_the_whole_loss_reaches_every_trained_weight() -> None:
+@pytest.mark.parametrize(
+    "config",
+    [LossConfig(), LossConfig(triplet_on="necked", patch_head=True), LossConfig(triplet_on="unit", centre=0.0)],
+    ids=["paper", "necked, patch head", "unit"],
+)
+def test_the_whole_loss_reaches_every_trained_weight(config: LossConfig) -> None:
     network = MSPF(MSPFConfig(width=0.25, compact=0))
-    losses = MSPFLoss(network, classes=3, config=LossConfig())
+    losses = MSPFLoss(network, classes=3, config=config)
     labels = torch.tensor([0, 0, 2, 2])
     losses(network, network.features(torch.randn(4, 3, 128, 64)), labels).backward()
 

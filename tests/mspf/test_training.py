@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -80,6 +81,16 @@ def test_new_patch_levels_start_as_the_global_body_and_new_people_after_the_old(
     for body in large.network.patch_bodies:
         torch.testing.assert_close(body.state_dict()["conv5.0.0.weight"], expected)
     torch.testing.assert_close(large.losses.local.classifier.weight[:6], small.losses.local.classifier.weight)
+
+
+def test_patch_bodies_can_be_seeded_again(tmp_path: Path) -> None:
+    config = msgspec.structs.replace(CONFIG, network=MSPFConfig(width=0.25, compact=0), reseed_patches=True)
+    first, second = Trainer(config, classes=6), Trainer(config, classes=6)
+    first.save(tmp_path / "last.pt")
+    second.initialise(tmp_path / "last.pt")
+
+    expected = first.averaged.whole.body.state_dict()["conv5.0.0.weight"]
+    torch.testing.assert_close(second.network.patch_bodies[1].state_dict()["conv5.0.0.weight"], expected)
 
 
 def test_a_checkpoint_of_something_else_is_refused() -> None:
