@@ -126,6 +126,7 @@ class MatcherConfig(_Section, frozen=True):
         min_similarity: least similarity for joining a known identity.
         sure_similarity: from here on it joins at once; below, more views are waited for.
         new_below: a well-seen track less similar than this to everybody is somebody new at once.
+        continuity_bonus: added to the similarity of a track that goes on where its camera lost that identity just now.
         merge_similarity: two identities this similar become one, unless seen together by one camera.
         merge_within_s: only an identity younger than this is merged into an older one.
         min_embeddings: least evidence before deciding.
@@ -138,6 +139,7 @@ class MatcherConfig(_Section, frozen=True):
     min_similarity: Share = 0.6
     sure_similarity: Share = 0.7
     new_below: Share = 0.4
+    continuity_bonus: Share = 0.15
     merge_similarity: Share = 0.7
     merge_within_s: Positive = 30.0
     min_embeddings: Count = 3

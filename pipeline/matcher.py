@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.config import MatcherConfig
+from pipeline.continuity import continuity
 from pipeline.datatypes import (
     F32,
     Assignment,
@@ -31,6 +33,7 @@ from pipeline.gallery import Gallery, mean_embedding
 _NEVER = -1
 _ABANDONED_S = 60.0
 _TOGETHER_S = 1.0
+_RECENT_S = 3.0
 
 
 @dataclass(slots=True)
@@ -50,6 +53,16 @@ class _OpenTrack:
     mean: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
     rivals: dict[TrackKey, float] = field(default_factory=dict)
     strangers: set[int] = field(default_factory=set)
+    first_box: F32 = field(default_factory=lambda: np.zeros(4, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class _Departed:
+    """Where a camera lost an identity from sight."""
+
+    identity_id: int
+    box_xyxy: F32
+    last_seen: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +106,7 @@ class Matcher:
         self._next_id = state.next_identity_id
         self._decided = {key: who for key, who in state.tracks.items() if who in self.gallery}
         self._open: dict[str, dict[TrackKey, _OpenTrack]] = {}
+        self._departed: dict[str, list[_Departed]] = {}
         self._epoch: dict[str, int] = {}
         self._seen_together: dict[int, set[int]] = {}
         self._last_sweep = -np.inf
@@ -118,8 +132,7 @@ class Matcher:
         decisions += self._merge(described, tracks, now)
         decisions += self._confirm(tracks, now)
         decisions += self._sweep(now)
-        for key in [key for key, track in tracks.items() if track.tracklet.closed]:
-            del self._open[camera][key]
+        self._depart(camera, now)
         seen = tuple(
             TrackIdentity(key.track_id, track.identity_id, track.tracklet.box_xyxy, track.tracklet.score)
             for key, track in visible.items()
@@ -129,6 +142,17 @@ class Matcher:
             tuple(decisions), seen, tuple(sorted(who for who in changed if who is not None and who in self.gallery))
         )
 
+    def _depart(self, camera: str, now: float) -> None:
+        """Takes closed tracks off the open ones, and remembers for a moment where they ended."""
+        tracks = self._open[camera]
+        ended = {key: track for key, track in tracks.items() if track.tracklet.closed}
+        recent = [one for one in self._departed.get(camera, []) if now - one.last_seen <= _RECENT_S]
+        for key, track in ended.items():
+            del tracks[key]
+            if track.identity_id is not None:
+                recent.append(_Departed(track.identity_id, track.tracklet.box_xyxy, track.tracklet.last_seen))
+        self._departed[camera] = recent
+
     def _take_in(self, update: CameraUpdate) -> dict[TrackKey, _OpenTrack]:
         """The camera's open tracks after this update, those that it closes included, by track id."""
         tracks = self._open[update.camera_id]
@@ -137,6 +161,7 @@ class Matcher:
             if key not in tracks:
                 known = self._decided.pop(key, None)
                 tracks[key] = _OpenTrack(tracklet, known if known in self.gallery else None)
+                tracks[key].first_box = tracklet.box_xyxy
             track = tracks[key]
             if len(tracklet.embeddings) and (tracklet.seq > track.tracklet.seq or not len(track.mean)):
                 track.mean = mean_embedding(tracklet.embeddings, tracklet.quality)
@@ -180,6 +205,7 @@ class Matcher:
             met = {tracks[other].identity_id for other in tracks[key].rivals if other in tracks}
             barred = tracks[key].strangers | met | (set() if tracks[key].tracklet.closed else taken)
             similarity[row, np.isin(ids, [who for who in barred if who is not None])] = -1.0
+            similarity[row] += self._config.continuity_bonus * self._continuity(key, tracks, ids)
         pairs = assign(1.0 - similarity, 1.0 - self._config.min_similarity)
         decisions: list[Decision] = []
         for row, key in enumerate(undecided):
@@ -194,6 +220,22 @@ class Matcher:
             elif track.doubtful_since is None:
                 track.doubtful_since = now
         return decisions
+
+    def _continuity(
+        self, key: TrackKey, tracks: Mapping[TrackKey, _OpenTrack], ids: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """(N,) in 0..1: how well a track goes on where its camera lost each identity a moment ago."""
+        track = tracks[key]
+        lost = [
+            _Departed(one.identity_id, one.tracklet.box_xyxy, one.tracklet.last_seen)
+            for one in tracks.values()
+            if one.identity_id is not None
+        ]
+        best = np.zeros(len(ids), np.float32)
+        for one in (*lost, *self._departed.get(key.camera_id, ())):
+            fit = continuity(one.box_xyxy, one.last_seen, track.first_box, track.tracklet.first_seen)
+            best[ids == one.identity_id] = np.maximum(best[ids == one.identity_id], fit)
+        return best
 
     def _has_evidence(self, track: _OpenTrack) -> bool:
         enough = 1 if track.tracklet.closed else self._config.min_embeddings
