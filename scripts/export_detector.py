@@ -20,6 +20,8 @@ def main() -> None:
     arguments = parser.parse_args()
     facts = {
         "kind": "detector",
+        "description": "person detector: YOLO26-n, one class, trained with ultralytics",
+        "names": "{0: 'person'}",
         "input_size": str(arguments.size),
         "channel_order": "RGB",
         "value_range": "0..1",

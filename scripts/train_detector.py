@@ -20,7 +20,7 @@ import torch
 import yaml
 from ultralytics.models.yolo.detect import DetectionTrainer
 
-NETWORK = {"model": "yolo26n.yaml", "single_cls": True}
+NETWORK = {"model": "yolo26n.yaml"}
 AUGMENTATION = {"mosaic": 1.0, "scale": 0.6, "translate": 0.15, "hsv_h": 0.03, "hsv_v": 0.5, "degrees": 3.0}
 OPTIMISER = {"optimizer": "AdamW", "momentum": 0.9, "batch": 16, "nbs": 16, "cos_lr": True, "lrf": 0.02,
              "warmup_epochs": 2.0, "warmup_bias_lr": 0.0, "weight_decay": 5e-4}  # fmt: skip
