@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, StoreError
 from pipeline.job import Job
 
 log = logging.getLogger(__name__)
@@ -60,11 +60,25 @@ def main(spec: ProcessSpec) -> None:
         sys.exit(1)
 
 
+class RunLog(logging.FileHandler):
+    """The log file of a run; lines that do not fit on a full disk wait in its buffer, without a traceback each."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        """Nothing: those who write the results tell that the disk is full."""
+
+
 def log_to(path: Path, name: str) -> None:
-    """Warnings to the terminal, changes of state to the run's log."""
+    """Warnings to the terminal, changes of state to the run's log.
+
+    Raises:
+        StoreError: the log cannot be opened.
+    """
     screen = logging.StreamHandler()
     screen.setLevel(logging.WARNING)
     screen.setFormatter(logging.Formatter("%(message)s"))
-    file = logging.FileHandler(path)
+    try:
+        file = RunLog(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot write: {error.strerror}; give another --out") from error
     file.setFormatter(logging.Formatter(f"%(asctime)s {name} %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[screen, file], force=True)

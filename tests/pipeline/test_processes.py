@@ -1,5 +1,6 @@
 """The process table, and what each process must not load."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import CameraConfig, Site
+from pipeline.errors import StoreError
 from pipeline.job import Addresses, Job
-from pipeline.processes import process_table
+from pipeline.processes import RunLog, log_to, process_table
+from tests.pipeline.disk import full_disk
 
 
 def job(count, per_worker, *, video=False):
@@ -66,3 +69,18 @@ def test_importing_a_process_loads_nothing_it_does_not_need(modules, forbidden):
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.stdout.split() == []
+
+
+def test_a_log_that_cannot_be_opened_is_one_clear_error(tmp_path):
+    with pytest.raises(StoreError, match="cannot write"):
+        log_to(tmp_path, "supervisor")
+
+
+def test_a_full_disk_delays_the_log_without_a_traceback(tmp_path, capsys):
+    log, path = RunLog(tmp_path / "pipeline.log"), tmp_path / "pipeline.log"
+    with full_disk(0):
+        log.handle(logging.makeLogRecord({"msg": "one"}))
+    log.handle(logging.makeLogRecord({"msg": "two"}))
+    log.close()
+    assert capsys.readouterr().err == ""
+    assert path.read_text() == "one\ntwo\n"
