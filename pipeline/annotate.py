@@ -108,6 +108,7 @@ class VideoWriter:
         self._size_wh = size_wh
         self._fps = fps
         self._last_pts = -1
+        self._failed = False
 
     def write(self, image_bgr: U8, seconds: float) -> None:
         """Adds one picture (H, W, 3); a time not after the last one is skipped.
@@ -124,6 +125,7 @@ class VideoWriter:
         try:
             self._container.mux(self._stream.encode(frame))
         except (av.error.FFmpegError, OSError) as error:
+            self._failed = True  # told here, and not again on leaving
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> StoreError:
@@ -145,9 +147,9 @@ class VideoWriter:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         try:
-            if self._last_pts >= 0 and kind is None:
+            if self._last_pts >= 0 and kind is None and not self._failed:
                 self._container.mux(self._stream.encode(None))
             self._container.close()
         except (av.error.FFmpegError, OSError) as error:
-            if kind is None:
+            if kind is None and not self._failed:
                 raise self._failure(error) from error

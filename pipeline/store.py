@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +23,7 @@ CREATE TABLE IF NOT EXISTS identities (
 CREATE TABLE IF NOT EXISTS tracks (
     camera_id TEXT, epoch INTEGER, track_id INTEGER, identity_id INTEGER NOT NULL, similarity REAL, decided_at REAL,
     PRIMARY KEY (camera_id, epoch, track_id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS counted ON identities (became, confirmed);  -- `count` reads no prototypes
 """
 
 
@@ -48,17 +50,21 @@ class Store:
         self._dimension = dimension
 
     def __enter__(self) -> Self:
-        try:
-            self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_TABLES)
-            self._check("schema", str(_SCHEMA_VERSION), "delete it or run the version that wrote it")
-            self._check(
-                "dimension", str(self._dimension), "use the re-ID model that wrote it, or another run directory"
-            )
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: cannot open the identity store: {error}; check path and space") from error
+        with ExitStack() as undo:
+            try:
+                self._db = undo.enter_context(closing(sqlite3.connect(self._path, isolation_level=None, timeout=5.0)))
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db.executescript(_TABLES)
+                self._check("schema", str(_SCHEMA_VERSION), "delete it or run the version that wrote it")
+                self._check(
+                    "dimension", str(self._dimension), "use the re-ID model that wrote it, or another run directory"
+                )
+            except sqlite3.Error as error:
+                raise StoreError(
+                    f"{self._path}: cannot open the identity store: {error}; check path and space"
+                ) from error
+            undo.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
@@ -134,10 +140,14 @@ class Store:
             self._end(decision.identity_id, None)
 
     def _end(self, identity_id: int, became: int | None) -> None:
-        """Ends an identity; one that came and went between two commits leaves a row too, so that its number is used."""
+        """Ends an identity and frees its prototypes.
+
+        One that came and went between two commits leaves a row too, so that its number is used.
+        """
         self._db.execute(
             "INSERT INTO identities (identity_id, became, gone) VALUES (?, ?, 1)"
-            " ON CONFLICT (identity_id) DO UPDATE SET became = excluded.became, gone = 1",
+            " ON CONFLICT (identity_id) DO UPDATE SET became = excluded.became, gone = 1,"
+            " prototypes = NULL, keys = NULL",
             (identity_id, became),
         )
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -53,7 +53,7 @@ def named(out: Path, event: str) -> list[dict]:
 
 
 def tracks_in_store(out: Path) -> dict[tuple[str, int, int], int]:
-    with sqlite3.connect(f"file:{out / 'identities.db'}?mode=ro", uri=True) as store:
+    with closing(sqlite3.connect(f"file:{out / 'identities.db'}?mode=ro", uri=True)) as store:
         rows = store.execute("SELECT camera_id, epoch, track_id, identity_id FROM tracks").fetchall()
     return {row[:3]: row[3] for row in rows}
 
@@ -61,7 +61,9 @@ def tracks_in_store(out: Path) -> dict[tuple[str, int, int], int]:
 def process(run: subprocess.Popen[str], loop: str) -> psutil.Process:
     """The child whose open sockets or command tell that it runs this loop."""
     log = run.args[run.args.index("--out") + 1] / "pipeline.log"  # type: ignore[operator,index]
-    pids = [line.rsplit(" ", 1)[1] for line in log.read_text().splitlines() if f" {loop} INFO started as process" in line]
+    pids = [
+        line.rsplit(" ", 1)[1] for line in log.read_text().splitlines() if f" {loop} INFO started as process" in line
+    ]
     return psutil.Process(int(pids[-1]))
 
 

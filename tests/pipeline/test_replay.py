@@ -1,6 +1,7 @@
 """A whole replay with tiny real networks: the same twice, complete, and no camera suffers for another."""
 
 import json
+from contextlib import ExitStack
 
 import av
 import msgspec
@@ -12,6 +13,7 @@ from pipeline.errors import EngineFailure, StoreError
 from pipeline.replay import Replay
 from tests.fakes import picture
 from tests.pipeline.clips import scramble, truncate, write_clip
+from tests.pipeline.disk import full_disk
 from tests.pipeline.networks import PLACES, write_detector, write_reid
 
 RED, BLUE = (20, 60, 250), (250, 60, 20)
@@ -150,6 +152,13 @@ def test_the_mosaic_has_a_picture_for_every_moment(parts, tmp_path):
         times = [frame.time for frame in film.decode(video=0)]
         assert film.streams.video[0].codec_context.name == "h264"
     assert np.diff(times) == pytest.approx([0.1] * 39, abs=2e-3)
+
+
+def test_a_film_that_cannot_be_written_on_leaves_the_run_complete(parts, tmp_path):
+    with ExitStack() as disk:
+        replay = Replay(parts, tmp_path, video=True, on_progress=lambda *_: disk.enter_context(full_disk(1)))
+        summary = replay.run()
+    assert summary.cameras["a"].frames == 40
 
 
 def test_progress_is_told(parts, tmp_path):

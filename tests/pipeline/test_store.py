@@ -2,9 +2,11 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -99,6 +101,15 @@ def test_the_count_holds_confirmed_people_once_the_forgotten_included(tmp_path):
         store.record([], [known(one, confirmed=one != 4) for one in (1, 2, 3, 4)])
         store.record([Merge(1, 2, 0.9, 1.0), Expiry(3, 1.0)], [])
         assert store.count() == 2
+
+
+def test_an_identity_that_ended_leaves_no_prototypes(tmp_path):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([], [known(one) for one in (1, 2, 3)])
+        store.record([Merge(1, 2, 0.9, 1.0), Expiry(3, 1.0)], [])
+    with closing(sqlite3.connect(path_of(tmp_path))) as file:
+        kept = file.execute("SELECT identity_id FROM identities WHERE prototypes NOTNULL OR keys NOTNULL").fetchall()
+    assert kept == [(1,)]
 
 
 def test_an_identity_of_no_prototypes_is_kept(tmp_path):
