@@ -14,10 +14,8 @@ def principal_axes(rows: Tensor, length: int) -> Tensor:
 
     Not centred and not whitened, so that similarities change as little as a projection can (Eckart and Young 1936).
     """
-    moments = rows.T @ rows
-    _, vectors = torch.linalg.eigh(moments)
-    axes: Tensor = vectors[:, -length:].flip(1).T.contiguous()
-    return axes
+    axes: Tensor = torch.linalg.svd(rows, full_matrices=False).Vh[:length]
+    return axes.contiguous()
 
 
 @torch.inference_mode()
