@@ -222,6 +222,8 @@ class LiveCapture:
             before = self.state.captured
             try:
                 self._read()
+                if self._stop.is_set():
+                    return
                 self._change(up=False, reason=_END)
                 self.state.ended = True
                 self._notify()

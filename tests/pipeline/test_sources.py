@@ -206,3 +206,12 @@ def test_a_live_file_that_cannot_be_read_ends_with_its_reason(tmp_path):
             changed.clear()
     assert not capture.state.up
     assert "no such file" in capture.state.reason
+
+
+def test_a_live_camera_that_is_stopped_is_not_said_to_have_ended(tmp_path):
+    came = threading.Event()
+    with LiveCapture(camera(write_clip(tmp_path / "a.mp4", noise(6), fps=1)), came.set) as capture:
+        while not capture.state.captured:
+            assert came.wait(30)
+            came.clear()
+    assert (capture.state.up, capture.state.reason) == (True, "")
