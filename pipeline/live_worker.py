@@ -26,7 +26,7 @@ class Outbox:
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
-        self._kept: deque[Message] = deque(maxlen=_OUTBOX)
+        self._kept: deque[Message] = deque()
 
     def send(self, message: Message) -> bool:
         """Whether the message was queued or kept; False when it was dropped."""
@@ -35,9 +35,10 @@ class Outbox:
         if not self._kept and self._sender.send(message):
             return True
         closing = not isinstance(message, CameraUpdate) or any(one.closed for one in message.tracklets)
-        if closing:
-            self._kept.append(message)
-        return closing
+        if not closing or len(self._kept) == _OUTBOX:
+            return False
+        self._kept.append(message)
+        return True
 
 
 class _CameraDesk:
