@@ -19,7 +19,7 @@ from pipeline.wire import Context, Receiver, Sender
 
 log = logging.getLogger(__name__)
 
-_RECALL_S = 600.0  # tracks decided longer ago cannot still be open
+_RECALL_S = 8 * 3600.0  # who was recognised longer ago is hardly still in view; bounds what a restart reads
 
 
 def run(job: Job) -> None:
