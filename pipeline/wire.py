@@ -117,7 +117,7 @@ class Sender:
 
 
 class Receiver:
-    """Receives messages; unreadable ones are counted, the first of a kind is reported by `last_error`.
+    """Receives messages; unreadable ones are counted, and `last_error` says what was wrong with the newest.
 
     Args:
         kind: zmq.PULL (binds) or zmq.SUB (connects, takes everything).
