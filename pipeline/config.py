@@ -187,7 +187,7 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_explain(str(error))}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: not valid YAML: {redact(' '.join(str(error).split()))}") from error
     _check_ids(path, site)
     cameras = tuple(_resolve(path, camera, environ) for camera in site.cameras)
     truth = str(path.parent / site.truth) if site.truth is not None else None
