@@ -1,5 +1,6 @@
 """The command line: run, simulate, evaluate, check."""
 
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="From camera streams to cross-camera identities. Try: mspf-pipeline run --cams configs/demo.yaml",
 )
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)  # paths and urls may hold [brackets]
 
 Cams = Annotated[Path, typer.Option("--cams", help="The site: a cams.yaml.")]
 
@@ -38,7 +39,7 @@ def main() -> None:
     try:
         app()
     except PipelineError as error:
-        Console(stderr=True, highlight=False).print(str(error), style="bold red", markup=False, soft_wrap=True)
+        Console(stderr=True, highlight=False, markup=False).print(str(error), style="bold red", soft_wrap=True)
         sys.exit(2)
 
 
@@ -65,9 +66,11 @@ def run(
     streams = [camera.id for camera in site.cameras if not camera.is_file]
     if replay and streams:
         raise ConfigError(f"--replay needs files; {', '.join(streams)} can only run --live")
+    replay = not streams if replay is None else replay
+    if replay and seconds is not None:
+        raise ConfigError(f"--seconds {seconds:g} stops a live run, this one replays files; add --live")
     out = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     _make(out)
-    replay = not streams if replay is None else replay
     summary = _replay(site, out, video) if replay else _live(site, out, video, seconds)
     write_json(out / "summary.json", summary)
     if site.truth:
@@ -93,10 +96,15 @@ def _replay(site: Site, out: Path, video: bool) -> Summary:
 
 
 def _live(site: Site, out: Path, video: bool, seconds: float | None) -> Summary:
+    from pipeline.export_detector import resolve_detector
     from pipeline.processes import log_to
     from pipeline.supervisor import Supervisor
 
     log_to(out / "pipeline.log", "supervisor")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop is a Ctrl-C
+    # Here, since every worker would export a .pt for itself, and be killed as silent when that takes long.
+    detector = msgspec.structs.replace(site.detector, model=str(resolve_detector(site.detector.model)))
+    site = msgspec.structs.replace(site, detector=detector)
     with _progress() as show:
         return Supervisor(site, out, video=video, seconds=seconds, on_progress=show).run()
 
@@ -227,6 +235,6 @@ def check(cams: Cams) -> None:
             console.print(f"{camera.id}: ok, {size}, {people} people in the first frame", soft_wrap=True)
         except (SourceError, StopIteration) as error:
             failed += 1
-            console.print(str(error) or f"{camera.id}: holds no frame", style="bold red", markup=False, soft_wrap=True)
+            console.print(str(error) or f"{camera.id}: holds no frame", style="bold red", soft_wrap=True)
     if failed:
         raise SourceError(f"{failed} of {len(site.cameras)} cameras do not answer")

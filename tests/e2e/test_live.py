@@ -102,6 +102,15 @@ def test_kill_9_loses_and_renumbers_no_identity(victim: str, long_clips: list[Pa
     assert json.loads((out / "summary.json").read_text())["restarts"] == 1
 
 
+def test_a_stop_by_a_service_manager_leaves_a_summary(long_clips: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with running(write_site(tmp_path, [str(long_clips[0])]), out) as run:
+        until(lambda: len(named(out, "camera_up")) == 1, run)
+        run.terminate()
+        assert run.wait(timeout=60) == 0
+    assert json.loads((out / "summary.json").read_text())["mode"] == "live"
+
+
 def test_children_end_when_the_supervisor_is_killed(long_clips: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     with running(write_site(tmp_path, [str(clip) for clip in long_clips]), out) as run:

@@ -5,7 +5,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app, main
+from pipeline.cli import app, console, main
 
 COMMANDS = ["run", "simulate", "evaluate", "check"]
 
@@ -60,6 +60,25 @@ def test_a_stream_cannot_be_replayed(monkeypatch, capsys, tmp_path):
     path = site(tmp_path, "cameras: [{id: a, url: a.mp4}, {id: b, url: 'rtsp://h/1'}]")
     status, _, err = run(monkeypatch, capsys, "run", "--cams", path, "--replay")
     assert (status, err) == (2, "--replay needs files; b can only run --live\n")
+
+
+def test_a_replay_does_not_pass_over_a_time_limit(monkeypatch, capsys, tmp_path):
+    path = site(tmp_path, "cameras: [{id: a, url: a.mp4}]")
+    status, _, err = run(monkeypatch, capsys, "run", "--cams", path, "--seconds", 5)
+    assert (status, err) == (2, "--seconds 5 stops a live run, this one replays files; add --live\n")
+
+
+def test_a_detector_that_is_none_is_told_before_any_process_starts(monkeypatch, capsys, tmp_path):
+    path = site(tmp_path, "cameras: [{id: a, url: a.mp4}]\ndetector: {model: yolo.weights}")
+    status, out, err = run(monkeypatch, capsys, "run", "--cams", path, "--out", tmp_path / "out", "--live")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "'yolo.weights' is neither 'default'" in err
+
+
+def test_brackets_in_a_path_are_shown_as_they_are():
+    with console.capture() as shown:
+        console.print("clips[bold]/[/x].mp4")
+    assert shown.get() == "clips[bold]/[/x].mp4\n"
 
 
 def test_a_run_directory_that_cannot_be_made_is_one_line(monkeypatch, capsys, tmp_path):
