@@ -46,14 +46,15 @@ class Embedder:
 
     def __init__(self, engine: engines.Engine, source: str) -> None:
         shape = engine.inputs[0].shape
-        if engine.metadata.get("kind") != "reid" or len(shape) != 4 or shape[2] is None or shape[3] is None:
+        *_, dimension = (None, *engine.outputs[0].shape)
+        if engine.metadata.get("kind") != "reid" or len(shape) != 4 or not (shape[2] and shape[3] and dimension):
             raise EngineFailure(
-                f"{source}: not a re-ID network (metadata kind={engine.metadata.get('kind')!r}, input {shape}); "
+                f"{source}: not a re-ID network (metadata kind={engine.metadata.get('kind')!r}, input {shape}, "
+                f"output {engine.outputs[0].shape}); "
                 "give an .onnx exported by this project as reid.model"
             )
-        dimension = engine.outputs[0].shape[-1]
         self.engine = engine
-        self.dimension = int(dimension or 0)
+        self.dimension = dimension
         self._size_wh = (int(shape[3]), int(shape[2]))
 
     @classmethod

@@ -18,8 +18,8 @@ def crop(image, *box_xyxy):
     return Crop(image, np.array(box_xyxy, np.float32))
 
 
-def reid(*, height=16, kind="reid", function=None):
-    embeddings = TensorSpec("embeddings", (None, 3), F32_TYPE)
+def reid(*, height=16, length=3, kind="reid", function=None):
+    embeddings = TensorSpec("embeddings", (None, length), F32_TYPE)
     return FakeEngine((picture_spec(height, 8),), (embeddings,), {"kind": kind}, function)
 
 
@@ -65,7 +65,7 @@ def test_a_crop_of_whole_pixels_is_exactly_them(x, y, w, h):
     assert np.array_equal(crop(image, x, y, x + w, y + h).pixels(), image[y : y + h, x : x + w])
 
 
-@pytest.mark.parametrize("wrong", [reid(kind="detector"), reid(height=None)])
+@pytest.mark.parametrize("wrong", [reid(kind="detector"), reid(height=None), reid(length=None)])
 def test_another_kind_of_network_is_refused(wrong):
     with pytest.raises(EngineFailure, match=r"x\.onnx: not a re-ID network .*; give an \.onnx exported by"):
         Embedder(wrong, "x.onnx")
