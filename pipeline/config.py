@@ -63,7 +63,7 @@ class DetectorConfig(_Section, frozen=True):
     model: str = "default"
     backend: str = "auto"
     precision: str = "auto"
-    min_score: Share = 0.2
+    min_score: Share = 0.1
 
 
 class TrackerConfig(_Section, frozen=True):
@@ -77,8 +77,8 @@ class TrackerConfig(_Section, frozen=True):
         confirm_frames: sightings before a track is described.
     """
 
-    new_track_score: Share = 0.45
-    high_score: Share = 0.4
+    new_track_score: Share = 0.3
+    high_score: Share = 0.25
     min_iou: Share = 0.15
     lost_after_s: Positive = 1.0
     confirm_frames: Count = 2
@@ -140,7 +140,7 @@ class MatcherConfig(_Section, frozen=True):
     sure_similarity: Share = 0.7
     new_below: Share = 0.4
     continuity_bonus: Share = 0.15
-    merge_similarity: Share = 0.7
+    merge_similarity: Share = 0.75
     merge_within_s: Positive = 30.0
     min_embeddings: Count = 3
     decide_after_s: Positive = 1.5
