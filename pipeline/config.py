@@ -137,7 +137,7 @@ class MatcherConfig(_Section, frozen=True):
     """
 
     min_similarity: Share = 0.6
-    sure_similarity: Share = 0.7
+    sure_similarity: Share = 0.8
     new_below: Share = 0.4
     continuity_bonus: Share = 0.15
     merge_similarity: Share = 0.75

@@ -32,7 +32,7 @@ from pipeline.gallery import Gallery, mean_embedding
 
 _NEVER = -1
 _ABANDONED_S = 60.0
-_TOGETHER_S = 1.0
+_TOGETHER_S = 4.0  # shorter lets one wrong turn of a tracker part somebody from themselves for good
 _RECENT_S = 3.0
 
 

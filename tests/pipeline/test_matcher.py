@@ -360,7 +360,7 @@ def test_in_any_site_one_camera_never_sees_one_identity_twice_and_numbers_are_ne
         decided = [who for who in seen.values() if who is not None]
         assert len(decided) == len(set(decided))
         for pair in itertools.combinations(sorted(seen), 2):
-            if one.captured_at - met.setdefault(pair, one.captured_at) >= 1.0:
+            if one.captured_at - met.setdefault(pair, one.captured_at) >= 4.0:
                 together.add(pair)
         for a, b in together:
             assert current[a] is None or current[a] != current[b]
