@@ -1,5 +1,6 @@
 """Retrieval scores of re-identification: CMC, mAP and mINP."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,17 +10,32 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 BLOCK = 512  # queries compared at once: a dense matrix of MSMT17's 93,820 images would take 35 GB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Described:
-    """Embeddings (N, D), unit rows, with pids (N,) and camids (N,)."""
+    """Embeddings (N, D), unit rows, with pids (N,) and camids (N,).
+
+    Raises:
+        ValueError: lengths differ, or an embedding is not finite.
+    """
 
     embeddings: F32
     pids: I64
     camids: I64
+
+    def __post_init__(self) -> None:
+        shapes = [array.shape for array in (self.embeddings, self.pids, self.camids)]
+        if len(shapes[0]) != 2 or any(shape != shapes[0][:1] for shape in shapes[1:]):
+            raise ValueError(f"embeddings, pids and camids have shapes {shapes}; expected (N, D), (N,) and (N,)")
+        if len(broken := np.flatnonzero(~np.isfinite(self.embeddings).all(1))):
+            raise ValueError(f"embedding {broken[0]} is not finite; the weights are damaged or the input is not 0..255")
+
+    def __len__(self) -> int:
+        return len(self.pids)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,31 +55,71 @@ class Scores:
     queries: int
 
 
+class Pairs(NamedTuple):
+    """Some queries against the whole gallery: same person or not, and whether the protocol compares them; (B, G)."""
+
+    same: Mask
+    kept: Mask
+
+
 class _Ranking(NamedTuple):
     first_hit: int
     average_precision: float
     inverse_negative_penalty: float
 
 
-def score(query: Described, gallery: Described, ignore_cameras: bool = False, ranks: int = 10) -> Scores:
-    """How well similarity ranks the gallery for each query; all zero when no query has a match.
+def score(
+    query: Described,
+    gallery: Described,
+    ignore_cameras: bool = False,
+    ranks: int = 10,
+    distances: Iterable[F32] | None = None,
+) -> Scores:
+    """How well the gallery is ranked for each query, equal distances in its order; all zero when none has a match.
+
+    Args:
+        ignore_cameras: see `judge`.
+        distances: blocks of rows (B, G), query after query, as from `reranked_distances`; by default by similarity.
+    """
+    blocks = (-block for block in similarities(query, gallery)) if distances is None else distances
+    rankings: list[_Ranking] = []
+    start = 0
+    for block in blocks:
+        pairs = judge(query, gallery, slice(start, start + len(block)), ignore_cameras)
+        places = (_places(*row) for row in zip(block, *pairs, strict=True))
+        rankings.extend(_rank(found) for found in places if len(found))
+        start += len(block)
+    return _mean(rankings, ranks)
+
+
+def similarities(query: Described, gallery: Described) -> Iterator[F32]:
+    """Inner products in blocks of rows (B, G), query after query."""
+    for start in range(0, len(query), BLOCK):
+        yield query.embeddings[start : start + BLOCK] @ gallery.embeddings.T
+
+
+def judge(query: Described, gallery: Described, rows: slice, ignore_cameras: bool = False) -> Pairs:
+    """What is right and what counts for these queries; an image is never compared with itself (query is gallery).
 
     Args:
         ignore_cameras: the Market metric drops, per query, gallery items of the same person and camera; one-camera
-            sets would lose every match, so there nothing is dropped and query and gallery must be disjoint.
+            sets would lose every match, so there nothing is dropped.
     """
-    rankings: list[_Ranking] = []
-    for start in range(0, len(query.pids), BLOCK):
-        block = slice(start, start + BLOCK)
-        similarity = query.embeddings[block] @ gallery.embeddings.T
-        order = np.argsort(-similarity, axis=1, kind="stable")
-        hits = gallery.pids[order] == query.pids[block, None]
-        dropped = hits & (gallery.camids[order] == query.camids[block, None]) & (not ignore_cameras)
-        for row_hits, row_dropped in zip(hits, dropped, strict=True):
-            found = np.flatnonzero(row_hits[~row_dropped])
-            if len(found):
-                rankings.append(_rank(found))
-    return _mean(rankings, ranks)
+    same = query.pids[rows, None] == gallery.pids
+    kept = np.ones_like(same) if ignore_cameras else ~(same & (query.camids[rows, None] == gallery.camids))
+    if query is gallery:
+        numbers = np.arange(len(query))[rows]
+        kept[np.arange(len(numbers)), numbers] = False
+    return Pairs(same, kept)
+
+
+def _places(distances: F32, same: Mask, kept: Mask) -> NDArray[np.intp]:
+    """Places, from 0, of one query's matches; only what is as near as the farthest of them has to be sorted."""
+    matches = same & kept
+    if not matches.any():
+        return np.zeros(0, np.intp)
+    near = np.flatnonzero(kept & (distances <= distances[matches].max()))
+    return np.flatnonzero(matches[near[np.argsort(distances[near], kind="stable")]])
 
 
 def _rank(found: NDArray[np.intp]) -> _Ranking:
