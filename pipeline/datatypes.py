@@ -4,6 +4,7 @@ Arrays are numpy; boxes are pixels of the original frame; times are UTC seconds.
 dataclass; what crosses a socket is a msgspec struct, whose arrays `pipeline.wire` carries as raw bytes.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,7 +21,8 @@ class Frame:
     """One picture of one camera.
 
     Attributes:
-        index: position among the frames that the source delivered, from 0; a gap is a frame nobody processed.
+        index: position among the frames that the source delivered, from 0; a gap is a frame nobody processed. It goes
+            on where a worker is restarted or a run appended to.
         captured_at: UTC seconds; for a replayed file its `started_at` plus the time since its first frame.
         arrived_at: UTC seconds by this machine's clock when the picture was decoded; latency counts from here.
         image_bgr: (H, W, 3) uint8.
@@ -31,6 +33,27 @@ class Frame:
     captured_at: float
     arrived_at: float
     image_bgr: U8
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a camera had come when it was last heard of.
+
+    Attributes:
+        index: of its next frame.
+        at: UTC seconds of that word.
+        fps: frames a second it delivered then.
+        first: index of the first picture of a file.
+    """
+
+    index: int = 0
+    at: float = 0.0
+    fps: float = 0.0
+    first: int = 0
+
+    def index_at(self, now: float) -> int:
+        """Index of the frame that comes at `now`, had the camera gone on alike."""
+        return self.index + math.ceil(self.fps * (now - self.at))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,13 +3,15 @@
 import multiprocessing
 import signal
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
 from pipeline.config import CameraConfig, Site
+from pipeline.datatypes import Position
 
 REPORT_S = 1.0
 IDLE_S = 0.1
@@ -33,6 +35,7 @@ class Job:
     Attributes:
         cameras: those that a worker serves; all of them for the others.
         number: of the worker.
+        positions: where each camera goes on, by id; one that is not there begins with frame 0.
     """
 
     site: Site
@@ -41,6 +44,7 @@ class Job:
     cameras: tuple[CameraConfig, ...]
     number: int = 0
     video: bool = False
+    positions: Mapping[str, Position] = field(default_factory=dict)
 
 
 class Life:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import zmq
 
 from pipeline.annotate import view
-from pipeline.datatypes import CameraState, CameraUpdate, Message
+from pipeline.datatypes import CameraState, CameraUpdate, Message, Position
 from pipeline.detector import Detector
 from pipeline.embedder import Embedder
 from pipeline.job import HIGH_WATER, IDLE_S, REPORT_S, Job, Life, rss_mb
@@ -76,7 +76,7 @@ class _CameraDesk:
         """The counters, brought up to date."""
         state, counters = self.capture.state, self.counters
         counters.up, counters.reason, counters.ended = state.up, state.reason, state.ended
-        counters.reconnects = state.reconnects
+        counters.captured, counters.reconnects = state.captured, state.reconnects
         if state.overwritten:
             counters.dropped["newer frame came"] = state.overwritten
         recent = [at for at in self._recent if now - at <= 5.0]
@@ -91,7 +91,8 @@ def run(job: Job) -> None:
         job.site, time.time_ns() // 1_000_000, Detector.load(job.site.detector), Embedder.load(job.site.reid)
     )
     with ExitStack() as stack:
-        desks = {one.id: _CameraDesk(stack.enter_context(LiveCapture(one, wake.set))) for one in job.cameras}
+        captures = [LiveCapture(one, wake.set, job.positions.get(one.id, Position())) for one in job.cameras]
+        desks = {one.camera.id: _CameraDesk(stack.enter_context(one)) for one in captures}
         outbox = Outbox(stack.enter_context(Sender(context, zmq.PUSH, job.addresses.tracklets, HIGH_WATER)))
         telemetry = stack.enter_context(Sender(context, zmq.PUSH, job.addresses.telemetry, HIGH_WATER))
         views = stack.enter_context(Sender(context, zmq.PUSH, job.addresses.views, 8)) if job.video else None

@@ -161,6 +161,24 @@ class RunWriter:
         self._events.write(msgspec.json.encode(line).decode() + "\n")
 
 
+def frames_written(out: Path, camera_id: str) -> int:
+    """Highest frame number among the last 64 KiB of a camera's boxes in a run directory; 0 when there are none.
+
+    Raises:
+        StoreError: the file cannot be read, or holds no boxes.
+    """
+    path = out / "tracks" / f"{camera_id}.txt"
+    try:
+        with path.open("rb") as file:
+            start = file.seek(max(0, path.stat().st_size - 2**16))
+            lines = file.read().split(b"\n")[start > 0 : -1]  # whole ones
+        return max((int(line.split(b",")[0]) for line in lines), default=0)
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot go on after the boxes there: {error}; give another --out") from error
+
+
 def _described(decision: Decision) -> tuple[str, dict[str, object]]:
     match decision:
         case Assignment(track=track):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -17,7 +18,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 
 from pipeline.config import CameraConfig, redact
-from pipeline.datatypes import U8, Frame
+from pipeline.datatypes import U8, Frame, Position
 from pipeline.errors import SourceError
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ _CORRUPT_LIMIT = 100  # undecodable packets in a row before a source counts as b
 _SHORT_BY_S = 1.0  # stated lengths are rounded
 _READ_AHEAD = 8
 _END = "end of file"
+_BEGINNING = Position()
 
 
 class Picture(Protocol):
@@ -170,7 +172,7 @@ def _as_source_error(camera: CameraConfig, error: Exception) -> SourceError:
 
 @dataclass(slots=True)
 class CaptureState:
-    """What a live camera's thread tells; `changes` counts ups and downs."""
+    """What a live camera's thread tells; `changes` counts ups and downs, `captured` is the index of the next frame."""
 
     up: bool = False
     reason: str = "connecting"
@@ -188,10 +190,12 @@ class LiveCapture:
 
     Args:
         notify: called after each new picture and each change of state, from the thread.
+        position: where to go on; what a file would have shown meanwhile is passed over.
     """
 
-    def __init__(self, camera: CameraConfig, notify: Callable[[], None]) -> None:
+    def __init__(self, camera: CameraConfig, notify: Callable[[], None], position: Position = _BEGINNING) -> None:
         self.camera = camera
+        self._position = position
         self.state = CaptureState()
         self._notify = notify
         self._stop = threading.Event()
@@ -208,6 +212,7 @@ class LiveCapture:
         return Frame(self.camera.id, index, arrived_at, arrived_at, picture.bgr())
 
     def __enter__(self) -> Self:
+        self.state.captured = self._position.index_at(time.time())
         self._thread = threading.Thread(target=self._run, name=f"capture-{self.camera.id}", daemon=True)
         self._thread.start()
         return self
@@ -240,7 +245,8 @@ class LiveCapture:
 
     def _read(self) -> None:
         started: float | None = None
-        for timed in read_video(self.camera):
+        over = self.state.captured - self._position.first if self.camera.is_file else 0
+        for timed in islice(read_video(self.camera), over, None):
             if self.camera.is_file:
                 started = time.monotonic() - timed.seconds if started is None else started
                 self._stop.wait(max(0.0, started + timed.seconds - time.monotonic()))

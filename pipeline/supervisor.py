@@ -5,8 +5,10 @@ import multiprocessing
 import shutil
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -14,9 +16,11 @@ import zmq
 
 from pipeline import processes
 from pipeline.config import Site
+from pipeline.datatypes import Position
 from pipeline.errors import PipelineError
 from pipeline.job import Addresses, Job, rss_mb
 from pipeline.results import Summary, camera_summary
+from pipeline.sinks import frames_written
 from pipeline.telemetry import CameraCounters, Latencies, MatcherReport, WorkerReport
 from pipeline.wire import Context, Receiver
 
@@ -32,11 +36,35 @@ _MINUTE_S = 60.0
 Progress = Callable[[Mapping[str, CameraCounters], int], None]
 
 
+class Course:
+    """What a camera's reports say of its course, of which the newest few seconds are kept.
+
+    Args:
+        first: index of its first frame.
+    """
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._heard: deque[tuple[float, int]] = deque(maxlen=6)
+
+    def hear(self, captured: int, now: float) -> None:
+        """Takes in one report."""
+        self._heard.append((now, captured))
+
+    def position(self) -> Position:
+        """Where the camera was at its last report, and how fast it went."""
+        if not self._heard:
+            return Position(self._first, first=self._first)
+        (since, before), (at, index) = self._heard[0], self._heard[-1]
+        return Position(index, at, (index - before) / (at - since) if at > since else 0.0, self._first)
+
+
 class _Child:
     """A process of the table and the history of its restarts."""
 
-    def __init__(self, spec: processes.ProcessSpec) -> None:
+    def __init__(self, spec: processes.ProcessSpec, positions: Callable[[], Mapping[str, Position]]) -> None:
         self.spec = spec
+        self._positions = positions
         self.restarts = 0
         self.heard_at = 0.0
         self._failures = 0
@@ -46,7 +74,8 @@ class _Child:
 
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self._process = context.Process(target=processes.main, args=(self.spec,), name=self.spec.name)
+        spec = replace(self.spec, job=replace(self.spec.job, positions=self._positions()))
+        self._process = context.Process(target=processes.main, args=(spec,), name=spec.name)
         self._process.start()
         self._started_at = time.monotonic()
         self.heard_at = self._started_at + _FIRST_REPORT_S - _SILENT_S
@@ -117,6 +146,7 @@ class Supervisor:
         self._on_progress = on_progress
         self._workers: dict[int, WorkerReport] = {}  # by process id: a restarted worker counts anew
         self._matchers: dict[int, MatcherReport] = {}
+        self._courses: dict[str, Course] = {}
 
     def run(self) -> Summary:
         """Runs the site.
@@ -128,7 +158,9 @@ class Supervisor:
         names = ("tracklets", "identities", "telemetry", "views")
         addresses = Addresses(*(f"ipc://{sockets / name}" for name in names))
         job = Job(self._site, self._out, addresses, self._site.cameras, video=self._video)
-        children = [_Child(spec) for spec in processes.process_table(job)]
+        ids = [camera.id for camera in self._site.cameras]
+        self._courses = {one: Course(frames_written(self._out, one)) for one in ids}
+        children = [_Child(spec, self._positions) for spec in processes.process_table(job)]
         started = time.monotonic()
         try:
             with ExitStack() as stack:
@@ -167,6 +199,8 @@ class Supervisor:
         for message in telemetry.receive(timeout_s):
             if isinstance(message, WorkerReport):
                 self._workers[message.pid] = message
+                for camera_id, counters in message.cameras.items():
+                    self._courses[camera_id].hear(counters.captured, time.time())
             elif isinstance(message, MatcherReport):
                 self._matchers[message.pid] = message
             else:
@@ -174,6 +208,9 @@ class Supervisor:
             for child in children:
                 if child.pid == message.pid:
                     child.heard_at = max(child.heard_at, time.monotonic())
+
+    def _positions(self) -> dict[str, Position]:
+        return {camera_id: course.position() for camera_id, course in self._courses.items()}
 
     def _latest_workers(self) -> dict[int, WorkerReport]:
         return {report.worker: report for report in self._workers.values()}

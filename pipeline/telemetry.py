@@ -16,6 +16,7 @@ class CameraCounters(msgspec.Struct, forbid_unknown_fields=True):
 
     Attributes:
         frames: processed.
+        captured: delivered by the source; the index of the next one.
         dropped: frames or messages lost, by reason.
         fps: processed over the last seconds.
         up: whether frames are coming.
@@ -23,6 +24,7 @@ class CameraCounters(msgspec.Struct, forbid_unknown_fields=True):
     """
 
     frames: int = 0
+    captured: int = 0
     dropped: dict[str, int] = {}
     fps: float = 0.0
     up: bool = False

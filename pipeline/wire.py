@@ -21,7 +21,7 @@ from pipeline.datatypes import (
 from pipeline.errors import WireError
 from pipeline.telemetry import MatcherReport, WorkerReport
 
-SCHEMA = b"mspf-pipeline/1"  # grows whenever a message changes; both ends must agree
+SCHEMA = b"mspf-pipeline/2"  # grows whenever a message changes; both ends must agree
 
 Context = zmq.Context[zmq.Socket[bytes]]
 AnyMessage = (

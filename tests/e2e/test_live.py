@@ -100,6 +100,9 @@ def test_kill_9_loses_and_renumbers_no_identity(victim: str, long_clips: list[Pa
     ids = [one["identity"] for one in named(out, "assignment") if one["new"]]
     assert len(ids) == len(set(ids))
     assert json.loads((out / "summary.json").read_text())["restarts"] == 1
+    for camera in ("cam1", "cam2"):
+        boxes = [line.split(",")[:2] for line in (out / "tracks" / f"{camera}.txt").read_text().splitlines()]
+        assert len({tuple(box) for box in boxes}) == len(boxes), "a frame number came twice"
 
 
 def test_a_stop_by_a_service_manager_leaves_a_summary(long_clips: list[Path], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pipeline.datatypes import (
     TrackKey,
 )
 from pipeline.errors import StoreError
-from pipeline.sinks import AppendFile, RunWriter, write_json
+from pipeline.sinks import AppendFile, RunWriter, frames_written, write_json
 from tests.pipeline.disk import full_disk
 
 
@@ -180,3 +180,24 @@ def test_a_json_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text()) == {"text": "old"}
     write_json(path, Facts("new"))
     assert json.loads(path.read_text()) == {"text": "new"}
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("", 0), ("7,1,0,0,5,9\n", 7), ("9,1,0\n8,2,0\n", 9), ("9,1,0\n12,2", 9), ("123,4\n" * 11_000 + "99,4\n", 123)],
+)
+def test_the_frames_written_so_far_are_those_of_whole_lines_in_any_order(tmp_path, text, number):
+    (tmp_path / "tracks").mkdir()
+    (tmp_path / "tracks" / "a.txt").write_text(text)
+    assert frames_written(tmp_path, "a") == number
+
+
+def test_no_frame_was_written_of_a_camera_that_is_new(tmp_path):
+    assert frames_written(tmp_path, "a") == 0
+
+
+def test_a_file_of_boxes_that_holds_none_is_one_clear_error(tmp_path):
+    (tmp_path / "tracks").mkdir()
+    (tmp_path / "tracks" / "a.txt").write_text("hello\n")
+    with pytest.raises(StoreError, match=r"a.txt: cannot go on after the boxes there: .*; give another --out"):
+        frames_written(tmp_path, "a")

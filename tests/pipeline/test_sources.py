@@ -1,11 +1,13 @@
 """Files as sources: every frame in order, and one clear error for a file that is damaged, after what could be read."""
 
 import threading
+import time
 
 import av
 import pytest
 
 from pipeline.config import CameraConfig
+from pipeline.datatypes import Position
 from pipeline.errors import SourceError
 from pipeline.sources import FileReplay, LiveCapture, read_video
 from tests.fakes import picture
@@ -196,6 +198,28 @@ def test_a_live_file_is_played_to_its_end_and_the_newest_picture_is_kept(tmp_pat
     assert (state.up, state.reason, state.captured, state.reconnects) == (False, "end of file", 6, 0)
     assert state.overwritten == 5
     assert state.changes == 2
+
+
+def test_a_live_file_goes_on_where_it_would_be_by_now(tmp_path):
+    changed = threading.Event()
+    path = write_clip(tmp_path / "a.mp4", [picture((0, 0, 160, 120, (10 * one, 0, 0))) for one in range(20)], fps=2)
+    position = Position(index=110, at=time.time() - 4.0, fps=2.0, first=100)
+    with LiveCapture(camera(path), changed.set, position) as capture:
+        while not (frame := capture.take()):
+            assert changed.wait(30)
+            changed.clear()
+    assert frame.index in (118, 119)
+    assert frame.image_bgr[60, 80, 0] == pytest.approx(10 * (frame.index - 100), abs=8)
+
+
+def test_a_live_file_that_would_be_over_by_now_ends_at_once(clip):
+    changed = threading.Event()
+    with LiveCapture(camera(clip), changed.set, Position(index=400)) as capture:
+        while not capture.state.ended:
+            assert changed.wait(30)
+            changed.clear()
+        assert capture.take() is None
+    assert capture.state.reason == "end of file"
 
 
 def test_a_live_file_that_cannot_be_read_ends_with_its_reason(tmp_path):
