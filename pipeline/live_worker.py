@@ -41,11 +41,16 @@ class Outbox:
         return True
 
 
-class _CameraDesk:
-    """One camera of a live worker: its capture, its counters, and what was last told of it."""
+class CameraDesk:
+    """One camera of a live worker: its capture, its counters, and what was last told of it.
 
-    def __init__(self, capture: LiveCapture) -> None:
+    Args:
+        lost_after_s: a camera that is down closes its tracks after so long without a frame.
+    """
+
+    def __init__(self, capture: LiveCapture, lost_after_s: float) -> None:
         self.capture = capture
+        self._lost_after_s = lost_after_s
         self.counters = CameraCounters()
         self._told = 0
         self._recent: deque[float] = deque(maxlen=100)
@@ -57,6 +62,11 @@ class _CameraDesk:
             return None
         self._told = state.changes
         return CameraState(self.capture.camera.id, now, state.up, state.reason)
+
+    def is_over(self, now: float) -> bool:
+        """Whether nothing will go on where the last frame ended: a file is at its end, or a camera down for long."""
+        state = self.capture.state
+        return state.ended or (not state.up and bool(self._recent) and now - self._recent[-1] > self._lost_after_s)
 
     def processed(self, update: CameraUpdate, crops: int, *, sent: bool, now: float) -> None:
         """Counts one processed frame."""
@@ -92,7 +102,8 @@ def run(job: Job) -> None:
     )
     with ExitStack() as stack:
         captures = [LiveCapture(one, wake.set, job.positions.get(one.id, Position())) for one in job.cameras]
-        desks = {one.camera.id: _CameraDesk(stack.enter_context(one)) for one in captures}
+        lost_after_s = job.site.tracker.lost_after_s
+        desks = {one.camera.id: CameraDesk(stack.enter_context(one), lost_after_s) for one in captures}
         outbox = Outbox(stack.enter_context(Sender(context, zmq.PUSH, job.addresses.tracklets, HIGH_WATER)))
         telemetry = stack.enter_context(Sender(context, zmq.PUSH, job.addresses.telemetry, HIGH_WATER))
         views = stack.enter_context(Sender(context, zmq.PUSH, job.addresses.views, 8)) if job.video else None
@@ -100,32 +111,33 @@ def run(job: Job) -> None:
         while life.goes_on:
             wake.wait(IDLE_S)
             wake.clear()
-            _serve(worker, desks, outbox, views)
+            serve(worker, desks, outbox, views)
             if time.monotonic() - reported >= REPORT_S:
                 reported = time.monotonic()
                 telemetry.send(_worker_report(job.number, desks))
-        for camera_id in desks:
-            for update in worker.finish(camera_id):
-                outbox.send(update)
+        for update in [update for camera_id in desks for update in worker.finish(camera_id)]:
+            outbox.send(update)
         telemetry.send(_worker_report(job.number, desks))
 
 
-def _serve(worker: Worker, desks: dict[str, _CameraDesk], outbox: Outbox, views: Sender | None) -> None:
+def serve(worker: Worker, desks: dict[str, CameraDesk], outbox: Outbox, views: Sender | None) -> None:
+    """Handles the newest frame of each camera, and closes the tracks of those that are over."""
     now = time.time()
+    over = [camera_id for camera_id, desk in desks.items() if desk.is_over(now)]
     for desk in desks.values():
         if change := desk.state_change(now):
             outbox.send(change)
     frames = [frame for desk in desks.values() if (frame := desk.capture.take())]
-    if not frames:
-        return
     for update, frame in zip(worker.step(frames), frames, strict=True):
         desk = desks[frame.camera_id]
         sent = outbox.send(update)
         desk.processed(update, worker.counts.crops[frame.camera_id], sent=sent, now=now)
         if views:
             views.send(view(frame))
+    for update in [update for camera_id in over for update in worker.finish(camera_id)]:
+        outbox.send(update)
 
 
-def _worker_report(number: int, desks: dict[str, _CameraDesk]) -> WorkerReport:
+def _worker_report(number: int, desks: dict[str, CameraDesk]) -> WorkerReport:
     now = time.time()
     return WorkerReport(number, os.getpid(), rss_mb(), {one: desk.report(now) for one, desk in desks.items()})

@@ -80,10 +80,9 @@ class Worker:
         return [self._update(frame, seen) for frame, seen in zip(frames, tracked, strict=True)]
 
     def finish(self, camera_id: str) -> list[CameraUpdate]:
-        """Closes the tracks of a camera that has ended; [] when it never delivered a frame."""
-        if camera_id not in self._trackers:
-            return []
-        return [self._update(self._last[camera_id], Tracked((), self._trackers[camera_id].close()))]
+        """Closes the tracks of a camera that has ended; [] when none is open."""
+        closed = self._trackers[camera_id].close() if camera_id in self._trackers else ()
+        return [self._update(self._last[camera_id], Tracked((), closed))] if closed else []
 
     def _track(self, frame: Frame, detections: Detections) -> Tracked:
         if frame.camera_id not in self._trackers:
