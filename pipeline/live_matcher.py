@@ -19,8 +19,6 @@ from pipeline.wire import Context, Receiver, Sender
 
 log = logging.getLogger(__name__)
 
-_RECALL_S = 8 * 3600.0  # who was recognised longer ago is hardly still in view; bounds what a restart reads
-
 
 def run(job: Job) -> None:
     """Decides identities for all workers and tells everybody."""
@@ -98,7 +96,6 @@ class _Desk:
 
     def _start(self, dimension: int) -> MatchService:
         store = self._stack.enter_context(Store(self._job.out / "identities.db", dimension))
-        state = store.load(time.time() - _RECALL_S)
-        service = MatchService(Matcher(self._job.site.matcher, dimension, state), store, self._writer)
+        service = MatchService(Matcher(self._job.site.matcher, dimension, store.load()), store, self._writer)
         log.info("matcher: %d identities known", service.known)
         return service

@@ -22,6 +22,7 @@ class MatchService:
         self._writer = writer
         self._unsaved: list[Decision] = []
         self._touched: set[int] = set()
+        self._parted: list[tuple[int, int]] = []
         self._failing = False
 
     @property
@@ -45,6 +46,7 @@ class MatchService:
         for outcome in outcomes:
             self._unsaved += outcome.decisions
             self._touched.update(outcome.changed)
+            self._parted += outcome.parted
         self.save()
         answers = []
         for update, outcome in zip(updates, outcomes, strict=True):
@@ -58,12 +60,12 @@ class MatchService:
 
     def save(self) -> None:
         """Commits what waits; a store that fails is reported once and tried again at the next step."""
-        if not self._unsaved and not self._touched:
+        if not self._unsaved and not self._touched and not self._parted:
             return
         gallery = self._matcher.gallery
         known = [Known(gallery.get(who), gallery.keys(who)) for who in sorted(self._touched) if who in gallery]
         try:
-            self._store.record(self._unsaved, known)
+            self._store.record(self._unsaved, known, self._parted)
         except StoreError as error:
             if not self._failing:
                 log.error("%s", error)
@@ -74,6 +76,7 @@ class MatchService:
         self._failing = False
         self._unsaved.clear()
         self._touched.clear()
+        self._parted.clear()
 
 
 def _answer(update: CameraUpdate, outcome: Outcome) -> CameraIdentities:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from pipeline.company import Company
 from pipeline.config import MatcherConfig
 from pipeline.continuity import continuity
 from pipeline.datatypes import (
@@ -73,20 +74,29 @@ class Outcome:
         decisions: in the order in which they hold.
         tracks: everybody the camera saw in this frame.
         changed: identities whose stored state is no longer current.
+        parted: pairs of identities that are two people, seen together just now for the first time.
     """
 
-    decisions: tuple[Decision, ...]
-    tracks: tuple[TrackIdentity, ...]
-    changed: tuple[int, ...]
+    decisions: tuple[Decision, ...] = ()
+    tracks: tuple[TrackIdentity, ...] = ()
+    changed: tuple[int, ...] = ()
+    parted: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class MatcherState:
-    """All that must outlive a crash: identities with the tracks behind their prototypes, and who each open track is."""
+    """All that must outlive a crash.
+
+    Attributes:
+        identities: with the tracks behind their prototypes.
+        tracks: who each of them is.
+        parted: pairs of identities that some camera saw together.
+    """
 
     identities: tuple[tuple[Identity, tuple[TrackKey | None, ...]], ...] = ()
     tracks: Mapping[TrackKey, int] = field(default_factory=dict)
     next_identity_id: int = 1
+    parted: tuple[tuple[int, int], ...] = ()
 
 
 class Matcher:
@@ -108,16 +118,17 @@ class Matcher:
         self._open: dict[str, dict[TrackKey, _OpenTrack]] = {}
         self._departed: dict[str, list[_Departed]] = {}
         self._epoch: dict[str, int] = {}
-        self._seen_together: dict[int, set[int]] = {}
+        self._epoch_since: dict[str, float] = {}
+        self._company = Company(state.parted)
         self._last_sweep = -np.inf
 
     def step(self, update: CameraUpdate) -> Outcome:
         """What one camera's frame leads to. An update of an epoch that has ended leads to nothing."""
         camera, now = update.camera_id, update.captured_at
         if update.epoch < self._epoch.get(camera, update.epoch):
-            return Outcome((), (), ())
+            return Outcome()
         if update.epoch != self._epoch.get(camera):
-            self._epoch[camera] = update.epoch
+            self._epoch[camera], self._epoch_since[camera] = update.epoch, now
             self._open[camera] = {}
         tracks = self._take_in(update)
         visible = {
@@ -138,9 +149,8 @@ class Matcher:
             for key, track in visible.items()
         )
         changed = {done.identity_id for done in decisions} | {tracks[key].identity_id for key in described}
-        return Outcome(
-            tuple(decisions), seen, tuple(sorted(who for who in changed if who is not None and who in self.gallery))
-        )
+        current = tuple(sorted(who for who in changed if who is not None and who in self.gallery))
+        return Outcome(tuple(decisions), seen, current, self._company.take_new())
 
     def _depart(self, camera: str, now: float) -> None:
         """Takes closed tracks off the open ones, and remembers for a moment where they ended."""
@@ -290,14 +300,7 @@ class Matcher:
                 if who is not None and other in visible and now - since >= _TOGETHER_S:
                     track.strangers.add(who)
             if track.identity_id is not None:
-                self._part(track.identity_id, track.strangers)
-
-    def _part(self, identity_id: int, strangers: set[int]) -> None:
-        company = self._seen_together.setdefault(identity_id, set())
-        for who in strangers - company:
-            if who in self.gallery:
-                company.add(who)
-                self._seen_together.setdefault(who, set()).add(identity_id)
+                self._company.note(track.identity_id, track.strangers)
 
     def _merge(
         self, described: Sequence[TrackKey], tracks: Mapping[TrackKey, _OpenTrack], now: float
@@ -312,7 +315,7 @@ class Matcher:
                 continue
             similarity = self.gallery.similarity(track.mean[None])[0]
             ids = self.gallery.ids
-            strangers = self._seen_together.get(who, set()) | self._beside(who)
+            strangers = self._company.of(who) | self._beside(who)
             similarity[(ids >= who) | np.isin(ids, [*strangers])] = -1.0
             best = int(np.argmax(similarity))
             if similarity[best] >= self._config.merge_similarity:
@@ -332,13 +335,9 @@ class Matcher:
                 if track.identity_id == replaces:
                     track.identity_id = identity_id
                 if replaces in track.strangers:
-                    track.strangers.add(identity_id)
+                    track.strangers = track.strangers - {replaces} | {identity_id}
         self._decided = {key: identity_id if who == replaces else who for key, who in self._decided.items()}
-        company = self._seen_together.pop(replaces, set())
-        self._seen_together.setdefault(identity_id, set()).update(company)
-        for other in company:
-            self._seen_together[other].discard(replaces)
-            self._seen_together[other].add(identity_id)
+        self._company.unite(identity_id, replaces)
         return Merge(identity_id, replaces, similarity, now)
 
     def _confirm(self, tracks: Mapping[TrackKey, _OpenTrack], now: float) -> list[Decision]:
@@ -361,6 +360,7 @@ class Matcher:
         for tracks in self._open.values():  # the closing update of a track may have been lost
             for key in [key for key, track in tracks.items() if now - track.tracklet.last_seen > _ABANDONED_S]:
                 del tracks[key]
+        self._decided = {key: who for key, who in self._decided.items() if self._may_come(key, now)}
         in_use = {track.identity_id for tracks in self._open.values() for track in tracks.values()}
         idle = sorted((at, who) for who, at in self.gallery.last_seen().items() if who not in in_use)
         surplus = max(0, len(self.gallery) - self._config.max_identities)
@@ -370,10 +370,17 @@ class Matcher:
             self._forget(who)
         return [Expiry(who, now) for who in gone]
 
+    def _may_come(self, key: TrackKey, now: float) -> bool:
+        """Whether a track decided before a restart may still be open: its camera soon tells all that are."""
+        since = self._epoch_since.get(key.camera_id, now)
+        return key.epoch >= self._epoch.get(key.camera_id, key.epoch) and now - since <= _ABANDONED_S
+
     def _forget(self, identity_id: int) -> None:
         self.gallery.remove(identity_id)
-        for other in self._seen_together.pop(identity_id, set()):
-            self._seen_together[other].discard(identity_id)
+        for tracks in self._open.values():
+            for track in tracks.values():
+                track.strangers.discard(identity_id)
+        self._company.forget(identity_id)
 
 
 def assign(cost: F32, max_cost: float) -> dict[int, int]:

@@ -23,8 +23,17 @@ CREATE TABLE IF NOT EXISTS identities (
 CREATE TABLE IF NOT EXISTS tracks (
     camera_id TEXT, epoch INTEGER, track_id INTEGER, identity_id INTEGER NOT NULL, similarity REAL, decided_at REAL,
     PRIMARY KEY (camera_id, epoch, track_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parted (one INTEGER, other INTEGER, PRIMARY KEY (one, other)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS counted ON identities (became, confirmed);  -- `count` reads no prototypes
+CREATE INDEX IF NOT EXISTS tracks_of ON tracks (identity_id);
+CREATE INDEX IF NOT EXISTS tracks_by_age ON tracks (decided_at);
+CREATE INDEX IF NOT EXISTS parted_from ON parted (other);
 """
+# An identity and all that were merged into it, by chains of any length.
+_SAME = """
+WITH RECURSIVE same (who) AS (VALUES (?) UNION SELECT identity_id FROM identities JOIN same ON became = who)
+"""
+_KEPT_S = 8 * 3600.0  # a track decided longer ago is hardly still in view; bounds the file and what a restart reads
 
 
 class Known(msgspec.Struct, frozen=True, eq=False):
@@ -70,8 +79,13 @@ class Store:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self._db.close()
 
-    def record(self, decisions: Sequence[Decision], changed: Iterable[Known]) -> None:
-        """Commits decisions and the state of the identities they touch, all or nothing.
+    def record(
+        self, decisions: Sequence[Decision], changed: Iterable[Known], parted: Iterable[tuple[int, int]] = ()
+    ) -> None:
+        """Commits decisions and the state of the identities they touch, all or nothing; drops tracks of hours ago.
+
+        Args:
+            parted: pairs of identities that are two people.
 
         Raises:
             StoreError: nothing of it was written, as on a full disk; the caller keeps it and tries again.
@@ -80,16 +94,19 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             for known in changed:
                 self._put_identity(known)
+            self._db.executemany("INSERT OR IGNORE INTO parted VALUES (?, ?)", parted)
             for decision in decisions:
                 self._put(decision)
+            newest = max((decision.decided_at for decision in decisions), default=0.0)
+            self._db.execute("DELETE FROM tracks WHERE decided_at < ?", (newest - _KEPT_S,))
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise StoreError(f"{self._path}: cannot write: {error}; free space there, nothing is lost yet") from error
 
-    def load(self, epochs_since: float = 0.0) -> MatcherState:
-        """Where the last matcher stopped; tracks decided before `epochs_since` are left out.
+    def load(self) -> MatcherState:
+        """Where the last matcher stopped.
 
         Raises:
             StoreError: the file is damaged.
@@ -99,9 +116,8 @@ class Store:
                 "SELECT identity_id, first_seen, last_seen, cameras, confirmed, prototypes, keys FROM identities"
                 " WHERE NOT gone ORDER BY identity_id"
             ).fetchall()
-            tracks = self._db.execute(
-                "SELECT camera_id, epoch, track_id, identity_id FROM tracks WHERE decided_at >= ?", (epochs_since,)
-            ).fetchall()
+            tracks = self._db.execute("SELECT camera_id, epoch, track_id, identity_id FROM tracks").fetchall()
+            pairs = self._db.execute("SELECT one, other FROM parted").fetchall()
             highest = self._db.execute("SELECT COALESCE(MAX(identity_id), 0) FROM identities").fetchone()[0]
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: cannot read the identity store: {error}; restore a backup") from error
@@ -110,6 +126,7 @@ class Store:
             identities=tuple(self._identity(row) for row in rows),
             tracks={TrackKey(*row[:3]): became.get(row[3], row[3]) for row in tracks},
             next_identity_id=highest + 1,
+            parted=tuple((became.get(one, one), became.get(other, other)) for one, other in pairs),
         )
 
     def count(self) -> int:
@@ -138,6 +155,9 @@ class Store:
             self._end(decision.replaces, decision.identity_id)
         elif isinstance(decision, Expiry):
             self._end(decision.identity_id, None)
+            for table, column in (("tracks", "identity_id"), ("parted", "one"), ("parted", "other")):
+                query = f"{_SAME} DELETE FROM {table} WHERE {column} IN (SELECT who FROM same)"
+                self._db.execute(query, (decision.identity_id,))
 
     def _end(self, identity_id: int, became: int | None) -> None:
         """Ends an identity and frees its prototypes.

@@ -96,3 +96,9 @@ def test_only_confirmed_people_are_counted(tmp_path, seconds):
         for at in (0.0, seconds):
             service.step([update("a", at, tracklet(1, X, at=at))])
         assert (service.known, service.identities) == (1, int(seconds > 0))
+
+
+def test_who_was_seen_together_is_stored(tmp_path):
+    serve(tmp_path, [update("a", at, tracklet(1, X, at=at), tracklet(2, Y, at=at)) for at in (0.0, 3.0, 6.0)])
+    with Store(tmp_path / "identities.db", 3) as store:
+        assert [sorted(pair) for pair in store.load().parted] == [[1, 2]]

@@ -277,6 +277,41 @@ def test_a_restarted_matcher_goes_on_with_the_same_identities():
     assert who(after.step(update("b", 1.0, tracklet(1, X, at=1.0), tracklet(2, Z, at=1.0)))) == {1: 1, 2: 9}
 
 
+def two_seen_together():
+    """A matcher that knows two unlike people whom one camera saw together for long, and what it told."""
+    known, parted = matcher(), []
+    for at in (0.0, 3.0, 6.0):
+        outcome = known.step(update("a", at, tracklet(1, X, at=at), tracklet(2, Y, at=at)))
+        parted += outcome.parted
+    known.step(update("a", 6.1, tracklet(1, X, at=6.0, closed=True), tracklet(2, Y, at=6.0, closed=True)))
+    return known, parted
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_restarted_matcher_never_merges_who_was_seen_together_before(told):
+    before, parted = two_seen_together()
+    assert [sorted(pair) for pair in parted] == [[1, 2]]
+    identities = tuple((before.gallery.get(one), before.gallery.keys(one)) for one in (1, 2))
+    state = MatcherState(identities, next_identity_id=3, parted=tuple(parted) if told else ())
+    after = matcher(state=state)
+    outcomes = [  # the second one's looks turn into the first one's
+        after.step(update("b", 7.0 + at, tracklet(5, embedding, at=7.0 + at, count=3 + at)))
+        for at, embedding in enumerate([Y, Y, X])
+    ]
+    assert bool(of(Merge, outcomes[-1])) is not told
+
+
+def test_a_restarted_matcher_remembers_earlier_tracks_until_their_camera_has_told_which_are_open():
+    before, _ = two_seen_together()
+    identities = tuple((before.gallery.get(one), before.gallery.keys(one)) for one in (1, 2))
+    tracks = {TrackKey(camera, 1, one): 1 for camera in "ab" for one in (1, 2, 3)}
+    after = matcher(state=MatcherState(identities, tracks, next_identity_id=3))
+    for at in (10.0, 30.0, 80.0):
+        after.step(update("a", at, tracklet(1, X, at=at)))
+    assert who(after.step(update("a", 81.0, tracklet(2, Y, at=81.0)))) == {2: 2}, "decided by looks alone"
+    assert who(after.step(update("b", 81.0, tracklet(3, Z, at=81.0)))) == {3: 1}, "known by its track"
+
+
 @pytest.mark.parametrize(
     ("cost", "expected"),
     [

@@ -37,9 +37,9 @@ def path_of(folder):
     return folder / "identities.db"
 
 
-def load(folder, **options):
+def load(folder):
     with Store(path_of(folder), 3) as store:
-        return store.load(**options)
+        return store.load()
 
 
 def test_a_fresh_store_knows_nobody_and_starts_at_one(tmp_path):
@@ -87,13 +87,35 @@ def test_a_number_is_not_given_again_though_its_identity_came_and_went_between_t
         assert store.count() == 0
     state = load(tmp_path)
     assert state.next_identity_id == 3
-    assert state.tracks[key(2)] == (1 if isinstance(end, Merge) else 2)
+    assert state.tracks == ({key(1): 1, key(2): 1} if isinstance(end, Merge) else {key(1): 1})
 
 
-def test_old_tracks_are_left_out_when_asked(tmp_path):
+def test_tracks_of_the_last_hours_are_kept_and_older_ones_dropped(tmp_path):
+    hour = 3600.0
     with Store(path_of(tmp_path), 3) as store:
-        store.record([assigned(1, 1, at=10.0), assigned(2, 1, at=20.0)], [known(1)])
-    assert load(tmp_path, epochs_since=15.0).tracks == {key(2): 1}
+        store.record([assigned(1, 1, at=0.0), assigned(2, 1, at=5 * hour)], [known(1)])
+        store.record([assigned(3, 1, at=12 * hour)], [known(1)])
+    state = load(tmp_path)
+    assert state.tracks == {key(2): 1, key(3): 1}
+    assert [identity.identity_id for identity, _ in state.identities] == [1]
+
+
+def test_who_is_forgotten_takes_along_the_tracks_and_company_of_all_that_merged_into_them(tmp_path):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([assigned(one, one) for one in (1, 2, 3, 4, 5)], [known(one) for one in (1, 2, 3, 4, 5)])
+        store.record([Merge(2, 3, 0.9, 1.0), Merge(1, 2, 0.9, 1.0)], [], [(3, 4), (5, 1), (4, 5)])
+        store.record([Expiry(1, 2.0)], [])
+    state = load(tmp_path)
+    assert state.tracks == {key(4): 4, key(5): 5}
+    assert state.parted == ((4, 5),)
+    assert state.next_identity_id == 6
+
+
+def test_who_was_seen_together_survives_with_merges_carried_out(tmp_path):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([], [known(one) for one in (1, 2, 3)], [(3, 2), (3, 2)])
+        store.record([Merge(1, 3, 0.9, 1.0)], [], [(1, 2)])
+    assert set(load(tmp_path).parted) == {(1, 2)}
 
 
 def test_the_count_holds_confirmed_people_once_the_forgotten_included(tmp_path):
