@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mspf.network import FEATURE, MSPF, cut, tile
+from mspf.network import FEATURE, MSPF, GlobalBranch, cut, tile
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -45,9 +45,15 @@ class Row(NamedTuple):
 
 @torch.no_grad()
 def trace_rows(network: MSPF, images: Tensor) -> list[Row]:
-    """Every tensor that the network names, from the stem to the descriptor, in order. Left in eval mode."""
+    """Every tensor that the network names, from the stem to the descriptor, in order. Left in eval mode.
+
+    Raises:
+        ValueError: a network without the paper's global branch.
+    """
     network.eval()
     whole, config = network.whole, network.config
+    if not isinstance(whole, GlobalBranch):
+        raise ValueError(f"whole: {config.whole} has none of the paper's tensors; trace one with whole: osfa")
     x2 = whole.body.conv2(whole.body.stem(images))
     x3 = whole.body.conv3(whole.attend2(x2))
     x5 = whole.body.conv5(whole.body.conv4(whole.attend3(x3)))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mspf.attention import Attention, AttentionKind
-from mspf.osnet import Body, scaled_channels
+from mspf.osnet import Body, OSNet, scaled_channels
 
 FEATURE = 512  # channels of f_G and of the Smooth Aggregation Module, at every width
 STRIPES = 4
@@ -42,6 +42,9 @@ class MSPFConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         add: the levels meet as pooled vectors, or as maps under one global max pool.
         shared_bodies: one OSNet serves the image and all patches.
         instance_norm: IBN bodies, for cameras never seen.
+        whole: what sees the whole image: the modified OSFA, or to compare with, OSNet as published or nothing at all.
+        pool: how f_G and the patch levels pool their maps; GeM learns where between mean and maximum to stand
+            (Radenovic et al., TPAMI 2019, arXiv 1711.02512).
         compact: length of the projection that ends the network at run time; 0 leaves it out.
     """
 
@@ -56,7 +59,16 @@ class MSPFConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     add: Literal["vector", "map"] = "vector"
     shared_bodies: bool = False
     instance_norm: bool = False
+    whole: Literal["osfa", "osnet", "none"] = "osfa"
+    pool: Literal["max", "gem"] = "max"
     compact: int = 512
+
+    def __post_init__(self) -> None:
+        """Refuse a network that sees nothing."""
+        if self.whole == "none" and self.patches == "none":
+            raise ValueError("whole: none with patches: none leaves nothing; give one of them")
+        if self.whole == "none" and self.shared_bodies:
+            raise ValueError("shared_bodies: true shares the body of the whole image, which whole: none leaves out")
 
     @property
     def grids(self) -> tuple[Grid, ...]:
@@ -68,16 +80,21 @@ class MSPFConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def fused_length(self) -> int:
         """Length of g = [f_G, f_M]."""
-        return FEATURE + (scaled_channels(self.width)[-1] if self.grids else 0)
+        return self.global_length + (scaled_channels(self.width)[-1] if self.grids else 0)
+
+    @property
+    def global_length(self) -> int:
+        """Length of f_G."""
+        return 0 if self.whole == "none" else FEATURE
 
     @property
     def local_length(self) -> int:
         """Length of f_L."""
-        return self.aggregate_scales * STRIPES * FEATURE
+        return self.aggregate_scales * STRIPES * FEATURE if self.whole == "osfa" else 0
 
 
 class Features(NamedTuple):
-    """What the losses see, before the necks: fused (B, 512 + 512 x width) and local (B, scales x 2048)."""
+    """What the losses see, before the necks: fused (B, 512 + 512 x width) and local (B, scales x 2048 or 0)."""
 
     fused: Tensor
     local: Tensor
@@ -97,6 +114,31 @@ def tile(patches: Tensor, grid: Grid) -> Tensor:
     return tiles.reshape(-1, channels, grid.rows * height, grid.columns * width)
 
 
+class MaxPool(nn.Module):
+    """The maximum of every channel: (B, C, H, W) -> (B, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return x.amax((2, 3))
+
+
+class GeMPool(nn.Module):
+    """The generalised mean of every channel, its exponent learnt from 3: (B, C, H, W) -> (B, C)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exponent = nn.Parameter(torch.full((1,), 3.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class; in float32, where powers keep their precision."""
+        return x.float().clamp(min=1e-6).pow(self.exponent).mean((2, 3)).pow(1 / self.exponent)
+
+
+def pooling(config: MSPFConfig) -> nn.Module:
+    """The pooling that a configuration names."""
+    return GeMPool() if config.pool == "gem" else MaxPool()
+
+
 class GlobalBranch(nn.Module):
     """Rows 1-7: f_G from the whole image, and f_L from stripes of its middle maps (Smooth Aggregation Module)."""
 
@@ -107,6 +149,7 @@ class GlobalBranch(nn.Module):
         self.body = Body(config.width, config.instance_norm)
         self.attend2 = self._attention(second, "conv2")
         self.attend3 = self._attention(third, "conv3")
+        self.pool = pooling(config)
         self.linear = nn.Linear(fourth, FEATURE)
         scales = (second, third, fourth)[: config.aggregate_scales]
         self.smooth = nn.ModuleList(nn.Conv2d(channels, FEATURE, 1, bias=False) for channels in scales)
@@ -125,7 +168,7 @@ class GlobalBranch(nn.Module):
         x5 = self.body.conv5(self.body.conv4(x3))
         maps = (x2, x3, x5) if self.config.aggregate_attended else (raw2, raw3, x5)
         local = [self._stripes(smooth, x) for smooth, x in zip(self.smooth, maps, strict=False)]
-        return self.linear(x5.amax((2, 3))), torch.cat(local, 1)
+        return self.linear(self.pool(x5)), torch.cat(local, 1)
 
     def _stripes(self, smooth: nn.Module, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 4 x 512)."""
@@ -145,6 +188,45 @@ def stripe_means(x: Tensor) -> Tensor:
     return functional.avg_pool2d(x, (height // STRIPES, width))
 
 
+class PlainBranch(nn.Module):
+    """OSNet as published in place of the global branch."""
+
+    def __init__(self, config: MSPFConfig) -> None:
+        super().__init__()
+        osnet = OSNet(config.width, config.instance_norm, FEATURE)
+        self.body, self.head = osnet.body, osnet.head
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) -> f_G (B, 512), an empty f_L (B, 0)."""
+        f_global = self.head(self.body(images).mean((2, 3)))
+        return f_global, f_global[:, :0]
+
+
+class NoBranch(nn.Module):
+    """Nothing of the whole image: empty f_G and f_L, (B, 0)."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        nothing = images.new_zeros(len(images), 0)
+        return nothing, nothing
+
+
+def whole_branch(config: MSPFConfig) -> GlobalBranch | PlainBranch | NoBranch:
+    """What sees the whole image: (B, 3, H, W) -> f_G, f_L."""
+    if config.whole == "none":
+        return NoBranch()
+    return GlobalBranch(config) if config.whole == "osfa" else PlainBranch(config)
+
+
+def neck(length: int) -> nn.Module:
+    """BNNeck (Luo et al. 2019): BatchNorm whose shift stays 0; nothing for nothing."""
+    if not length:
+        return nn.Identity()
+    norm = nn.BatchNorm1d(length)
+    norm.bias.requires_grad_(False)
+    return norm
+
+
 class MSPF(nn.Module):
     """The whole network; classifiers live with the losses.
 
@@ -154,13 +236,12 @@ class MSPF(nn.Module):
     def __init__(self, config: MSPFConfig) -> None:
         super().__init__()
         self.config = config
-        self.whole = GlobalBranch(config)
+        self.whole = whole_branch(config)
         bodies = 0 if config.shared_bodies else len(config.grids)
         self.patch_bodies = nn.ModuleList(Body(config.width, config.instance_norm) for _ in range(bodies))
-        self.fused_neck = nn.BatchNorm1d(config.fused_length)
-        self.local_neck = nn.BatchNorm1d(config.local_length)
-        for neck in (self.fused_neck, self.local_neck):
-            neck.bias.requires_grad_(False)  # BNNeck (Luo et al. 2019): the shift stays 0
+        self.patch_pool = pooling(config)
+        self.fused_neck = neck(config.fused_length)
+        self.local_neck = neck(config.local_length)
         length = config.fused_length + config.local_length
         self.compact = nn.Linear(length, config.compact, bias=False) if config.compact else None
 
@@ -172,17 +253,19 @@ class MSPF(nn.Module):
             return Features(f_global, f_local)
         f_patches = torch.stack(levels).sum(0)
         if self.config.add == "map":
-            f_patches = f_patches.amax((2, 3))
+            f_patches = self.patch_pool(f_patches)
         return Features(torch.cat((f_global, f_patches), 1), f_local)
 
     def level_bodies(self) -> list[nn.Module]:
         """The body of every patch level, coarse to fine."""
-        return [self.whole.body] * len(self.config.grids) if self.config.shared_bodies else list(self.patch_bodies)
+        if self.config.shared_bodies and not isinstance(self.whole, NoBranch):
+            return [self.whole.body] * len(self.config.grids)
+        return list(self.patch_bodies)
 
     def _level(self, images: Tensor, grid: Grid, body: nn.Module) -> Tensor:
         """One patch level as pooled vectors (B, C) or, under add="map", as maps (B, C, H/16, W/16)."""
         maps = tile(body(cut(images, grid)), grid)
-        return maps.amax((2, 3)) if self.config.add == "vector" else maps
+        return cast(Tensor, self.patch_pool(maps)) if self.config.add == "vector" else maps
 
     def describe(self, images: Tensor) -> Tensor:
         """The full descriptor [L2(bn(g)), L2(bn(f_L))]: (B, 3, H, W) -> (B, 5120 at width 1.0)."""
@@ -196,6 +279,7 @@ class MSPF(nn.Module):
         return functional.normalize(self.compact(full) if self.compact else full, dim=1)
 
     def seed_patch_bodies(self) -> None:
-        """Copy the global branch's body into every patch body: a warm start for the patch levels."""
-        for body in self.patch_bodies:
-            body.load_state_dict(self.whole.body.state_dict())
+        """Copy the global branch's body into every patch body: a warm start; without one, nothing changes."""
+        if not isinstance(self.whole, NoBranch):
+            for body in self.patch_bodies:
+                body.load_state_dict(self.whole.body.state_dict())

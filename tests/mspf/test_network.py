@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mspf.complexity import count_macs, count_parameters, trace_rows
-from mspf.network import MSPF, Grid, MSPFConfig, cut, tile
+from mspf.network import MSPF, GeMPool, Grid, MSPFConfig, cut, tile
 
 OPTIONS: list[dict[str, Any]] = [
     *({"patches": patches} for patches in ("none", "2", "2-4", "2-4-8")),
@@ -19,6 +19,10 @@ OPTIONS: list[dict[str, Any]] = [
     {"add": "map"},
     {"shared_bodies": True},
     {"instance_norm": True},
+    {"whole": "osnet", "patches": "none"},
+    {"whole": "none"},
+    {"pool": "gem"},
+    {"pool": "gem", "add": "map"},
     {"compact": 0},
     {"width": 0.5},
     {"width": 0.75},
@@ -98,6 +102,25 @@ def test_an_image_that_has_no_whole_stripes_is_refused() -> None:
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="heads"):
         msgspec.convert({"heads": 3}, MSPFConfig)
+
+
+@pytest.mark.parametrize("options", [{"patches": "none"}, {"shared_bodies": True}], ids=str)
+def test_a_network_that_sees_nothing_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="whole: none"):
+        MSPFConfig(whole="none", **options)
+
+
+def test_osnet_alone_has_the_size_of_osnet_and_its_neck() -> None:
+    plain = MSPFConfig(whole="osnet", patches="none", compact=0)
+    assert count_parameters(MSPF(plain)) == 2_169_508 + 2 * 512
+
+
+def test_generalised_mean_lies_between_mean_and_maximum() -> None:
+    maps = torch.rand(2, 3, 4, 2) + 0.1
+    pooled = GeMPool()(maps)
+
+    assert (pooled > maps.mean((2, 3))).all()
+    assert (pooled < maps.amax((2, 3))).all()
 
 
 def test_pooling_stripes_before_the_convolution_changes_nothing() -> None:
