@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -34,6 +34,19 @@ _SAME = """
 WITH RECURSIVE same (who) AS (VALUES (?) UNION SELECT identity_id FROM identities JOIN same ON became = who)
 """
 _KEPT_S = 8 * 3600.0  # a track decided longer ago is hardly still in view; bounds the file and what a restart reads
+
+
+class _IdentityRow(msgspec.Struct, frozen=True, array_like=True):
+    identity_id: int
+    first_seen: float
+    last_seen: float
+    cameras: str
+    confirmed: int
+    prototypes: bytes
+    keys: bytes
+
+
+_Row = TypeVar("_Row")
 
 
 class Known(msgspec.Struct, frozen=True, eq=False):
@@ -112,22 +125,22 @@ class Store:
             StoreError: the file is damaged.
         """
         try:
-            rows = self._db.execute(
-                "SELECT identity_id, first_seen, last_seen, cameras, confirmed, prototypes, keys FROM identities"
-                " WHERE NOT gone ORDER BY identity_id"
-            ).fetchall()
-            tracks = self._db.execute("SELECT camera_id, epoch, track_id, identity_id FROM tracks").fetchall()
-            pairs = self._db.execute("SELECT one, other FROM parted").fetchall()
-            highest = self._db.execute("SELECT COALESCE(MAX(identity_id), 0) FROM identities").fetchone()[0]
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: cannot read the identity store: {error}; restore a backup") from error
-        became = self._successors()
-        return MatcherState(
-            identities=tuple(self._identity(row) for row in rows),
-            tracks={TrackKey(*row[:3]): became.get(row[3], row[3]) for row in tracks},
-            next_identity_id=highest + 1,
-            parted=tuple((became.get(one, one), became.get(other, other)) for one, other in pairs),
-        )
+            became = _ends(self._rows(tuple[int, int], "identity_id, became FROM identities WHERE became NOTNULL"))
+            known = "identity_id, first_seen, last_seen, cameras, confirmed, prototypes, keys"
+            identities = self._rows(_IdentityRow, f"{known} FROM identities WHERE NOT gone ORDER BY identity_id")
+            tracks = self._rows(tuple[str, int, int, int], "camera_id, epoch, track_id, identity_id FROM tracks")
+            pairs = self._rows(tuple[int, int], "one, other FROM parted")
+            ((highest,),) = self._rows(tuple[int], "COALESCE(MAX(identity_id), 0) FROM identities")
+            return MatcherState(
+                identities=tuple(self._identity(row) for row in identities),
+                tracks={TrackKey(camera, epoch, track): became.get(who, who) for camera, epoch, track, who in tracks},
+                next_identity_id=highest + 1,
+                parted=tuple((became.get(one, one), became.get(other, other)) for one, other in pairs),
+            )
+        except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
+            raise StoreError(
+                f"{self._path}: the identity store is damaged: {error}; restore a backup, or move it away to begin anew"
+            ) from error
 
     def count(self) -> int:
         """Different people confirmed so far, those forgotten since included."""
@@ -188,26 +201,38 @@ class Store:
             ),
         )
 
-    def _identity(
-        self, row: tuple[int, float, float, str, int, bytes, bytes]
-    ) -> tuple[Identity, tuple[TrackKey | None, ...]]:
-        identity_id, first_seen, last_seen, cameras, confirmed, prototypes, keys = row
-        vectors: F32 = np.frombuffer(prototypes, np.float32).reshape(-1, self._dimension)
-        seen_by = frozenset(filter(None, cameras.split(",")))
-        identity = Identity(identity_id, vectors, first_seen, last_seen, seen_by, bool(confirmed))
-        return identity, msgspec.msgpack.decode(keys, type=tuple[TrackKey | None, ...])
+    def _rows(self, kind: type[_Row], what: str) -> list[_Row]:
+        return msgspec.convert(self._db.execute(f"SELECT {what}").fetchall(), list[kind])  # type: ignore[valid-type]
 
-    def _successors(self) -> dict[int, int]:
-        """Merged identity to the one that goes on, chains followed."""
-        became = dict(self._db.execute("SELECT identity_id, became FROM identities WHERE became IS NOT NULL"))
-        for start, successor in became.items():
-            while successor in became:
-                successor = became[successor]  # noqa: PLW2901  walks the chain
-            became[start] = successor
-        return became
+    def _identity(self, row: _IdentityRow) -> tuple[Identity, tuple[TrackKey | None, ...]]:
+        vectors: F32 = np.frombuffer(row.prototypes, np.float32).reshape(-1, self._dimension)
+        keys = msgspec.msgpack.decode(row.keys, type=tuple[TrackKey | None, ...])
+        if len(keys) != len(vectors) or not np.isfinite(vectors).all():
+            raise ValueError(f"{len(vectors)} prototypes of {len(keys)} tracks, finite: {np.isfinite(vectors).all()}")
+        seen_by = frozenset(filter(None, row.cameras.split(",")))
+        seen = (row.first_seen, row.last_seen)
+        return Identity(row.identity_id, vectors, *seen, seen_by, bool(row.confirmed)), keys
 
     def _check(self, name: str, value: str, advice: str) -> None:
         self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
         found = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0]
         if found != value:
             raise StoreError(f"{self._path}: {name} is {found}, expected {value}; {advice}")
+
+
+def _ends(became: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """Merged identity to the one that goes on, chains followed.
+
+    Raises:
+        ValueError: a chain leads back to its start.
+    """
+    successor = dict(became)
+    ends = {}
+    for start in successor:
+        end, steps = start, 0
+        while end in successor:
+            end, steps = successor[end], steps + 1
+            if steps > len(successor):
+                raise ValueError(f"identity {start} became itself")
+        ends[start] = end
+    return ends

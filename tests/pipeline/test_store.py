@@ -158,6 +158,43 @@ def test_what_is_no_store_is_refused(tmp_path, content):
         load(tmp_path)
 
 
+DAMAGE = [
+    "UPDATE identities SET prototypes = X'00' WHERE identity_id = 2",
+    "UPDATE identities SET prototypes = X'0000C07F0000C07F0000C07F' WHERE identity_id = 2",
+    "UPDATE identities SET prototypes = NULL WHERE identity_id = 2",
+    "UPDATE identities SET prototypes = 'text' WHERE identity_id = 2",
+    "UPDATE identities SET keys = X'C1' WHERE identity_id = 2",
+    "UPDATE identities SET keys = X'90' WHERE identity_id = 2",
+    "UPDATE identities SET first_seen = 'noon' WHERE identity_id = 2",
+    "UPDATE identities SET cameras = NULL WHERE identity_id = 2",
+    "UPDATE identities SET became = 1 WHERE identity_id IN (1, 2)",
+    "UPDATE identities SET cameras = CAST(X'FF' AS TEXT) WHERE identity_id = 2",
+    "UPDATE tracks SET identity_id = 'nobody'",
+    "UPDATE parted SET other = 'nobody'",
+    "DROP TABLE tracks; CREATE TABLE tracks (identity_id, decided_at)",
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_store_is_one_clear_error(tmp_path, damage):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([assigned(1, 1)], [known(1), known(2)], [(1, 2)])
+    with closing(sqlite3.connect(path_of(tmp_path))) as file:
+        file.executescript(damage)
+    with pytest.raises(StoreError, match=r"identities.db: .*damaged: .*; restore a backup, or move it") as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_with_damaged_pages_is_one_clear_error(tmp_path):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([], [known(one, *np.eye(3)) for one in range(1, 400)])
+    content = path_of(tmp_path).read_bytes()
+    path_of(tmp_path).write_bytes(content[:8192] + b"\xa5" * (len(content) - 8192))
+    with pytest.raises(StoreError, match=r"identities.db: .*identity store"):
+        load(tmp_path)
+
+
 def test_on_a_full_disk_nothing_is_half_written_and_later_everything_is(tmp_path):
     people = [known(one, *np.eye(3)) for one in range(2, 400)]
     with Store(path_of(tmp_path), 3) as store:
