@@ -1,6 +1,5 @@
 """One ONNX file that goes from pixels to unit rows, and says in its metadata what it is and what it wants."""
 
-import hashlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +10,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from mspf.network import MSPF, MSPFConfig
+from mspf.network import MSPF
 from mspf.training import MEAN, STD, normalise
+from mspf.weights import LARGE, weights_sha256
 
 OPSET = 17
 
@@ -28,24 +28,6 @@ class RunTimeNetwork(nn.Module):
         """See the class."""
         rows: Tensor = self.network(normalise(images))
         return rows
-
-
-def weights_sha256(network: nn.Module) -> str:
-    """Digest of every tensor of the state, by sorted name."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def load_network(checkpoint: Path) -> MSPF:
-    """The averaged network of a checkpoint, in eval mode."""
-    state = torch.load(checkpoint, weights_only=True)
-    config = msgspec.convert(msgspec.json.decode(state["config"])["network"], MSPFConfig)
-    network = MSPF(config).eval().requires_grad_(False)
-    network.load_state_dict(state["averaged"])
-    return network
 
 
 def metadata(network: MSPF, size_hw: tuple[int, int], training_data: str) -> dict[str, str]:
@@ -92,7 +74,7 @@ def export_onnx(network: MSPF, path: Path, size_hw: tuple[int, int], facts: Mapp
     onnx.save(model, path)
 
 
-def halve_large_weights(graph: onnx.GraphProto, larger_than: int = 100_000) -> None:
+def halve_large_weights(graph: onnx.GraphProto, larger_than: int = LARGE) -> None:
     """Store large weights as float16, cast back where they are used: half the file, the same float32 network."""
     for weight in graph.initializer:
         values = onnx.numpy_helper.to_array(weight)

@@ -1,63 +1,56 @@
-"""Score a re-identification network: a training checkpoint (.pt) or an exported file (.onnx).
+"""Score re-identification networks: checkpoints (.pt), .safetensors, or exported files (.onnx), on any data set.
 
-python scripts/evaluate.py network.onnx --test DIR               query/ against bounding_box_test/
-python scripts/evaluate.py network.onnx --held-out DIR           the last 150 people of a training folder
-python scripts/evaluate.py network.onnx --clip VIDEO MOT_TRUTH   a one-camera clip: its first third against its last
+python scripts/evaluate.py --weights W --data DIR                        query/ against bounding_box_test/
+python scripts/evaluate.py --weights W --data DIR --split held-out       the last 150 people of a training folder
+python scripts/evaluate.py --weights W --data DIR --split everyone       each image of a folder against all others
+python scripts/evaluate.py --weights W --clip VIDEO MOT_TRUTH            a clip: its first third against its last
+
+Several weights and folders give every pair of them. Of checkpoints and .safetensors the full descriptor is scored
+beside the compact one.
 """
 
 import argparse
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
+import msgspec
 import numpy as np
 import torch
 
 import engines
-from mspf.datasets import F32, U8, ImageList, Split, held_out_split, list_images, read_images, test_split
-from mspf.export import load_network
-from mspf.metrics import Described, Scores, score
-from mspf.training import MEAN, STD, normalise
-
-Describe = Callable[[U8], F32]  # RGB (N, H, W, 3) -> unit rows (N, D)
-BATCH = 64
-
-
-def torch_describer(checkpoint: Path, full: bool) -> Describe:
-    """The averaged network of a checkpoint; `full` leaves out the compact head."""
-    network = load_network(checkpoint)
-
-    @torch.inference_mode()
-    def describe(images: U8) -> F32:
-        tensor = normalise(torch.from_numpy(images).permute(0, 3, 1, 2).float())
-        return unit_rows((network.describe if full else network)(tensor).numpy())
-
-    return describe
+from mspf.datasets import Split, list_images
+from mspf.descriptors import Describe, exported_describer, torch_describer
+from mspf.figures import draw_cmc, draw_rankings
+from mspf.metrics import Described
+from mspf.scoring import PROTOCOLS, Result, Settings, Stamp, choose_split, describe_split, file_sha256, score_described
+from mspf.weights import UNKNOWN, load_weights, read_facts
 
 
-def engine_describer(path: Path, normalise_outside: bool) -> Describe:
-    """An exported network; a foreign one may want its input already normalised by ImageNet's mean and deviation."""
-    engine = engines.load(path)
-    mean, std = (np.float32(values)[:, None, None] * 255 for values in (MEAN, STD))
+class Network(NamedTuple):
+    """A network ready to describe, and what its file says: its input size, what it was trained on, the seed."""
 
-    def describe(images: U8) -> F32:
-        batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
-        return unit_rows(engine((batch - mean) / std if normalise_outside else batch)[0])
-
-    return describe
+    describe: Describe
+    size_hw: tuple[int, int]
+    trained_on: str
+    seed: str
 
 
-def unit_rows(rows: F32) -> F32:
-    """The rows at unit length, float32."""
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
-
-
-def describe_all(images: ImageList, describe: Describe, size_hw: tuple[int, int]) -> Described:
-    """Embeddings of every image, in batches."""
-    parts = [images.paths[start : start + BATCH] for start in range(0, len(images), BATCH)]
-    rows = [describe(read_images(part, size_hw)) for part in parts]
-    return Described(np.concatenate(rows), images.pids, images.camids)
+def load(path: Path, normalised: bool) -> Network:
+    """The network of any file that can be scored."""
+    if path.suffix in {".pt", ".safetensors"}:
+        facts, describe = read_facts(path), torch_describer(load_weights(path))
+    else:
+        engine = engines.load(path)
+        facts, describe = UNKNOWN | engine.metadata, exported_describer(engine, normalised)
+        height, width = engine.inputs[0].shape[2:]
+        if height and width:
+            facts |= {"input_height": str(height), "input_width": str(width)}
+    size_hw = int(facts["input_height"]), int(facts["input_width"])
+    return Network(describe, size_hw, facts["training_data"], facts["seed"])
 
 
 def clip_split(video: Path, truth: Path, folder: Path, every: int = 2, min_height: int = 60) -> Split:
@@ -82,39 +75,106 @@ def clip_split(video: Path, truth: Path, folder: Path, every: int = 2, min_heigh
     return Split(images.where(images.camids == 1), images.where(images.camids == 3))
 
 
-def report(scores: Scores) -> str:
-    """One line, per cent."""
-    percent = [100 * value for value in (scores.cmc[0], scores.cmc[4], scores.mean_ap, scores.mean_inp)]
-    return "rank-1 {:.1f}  rank-5 {:.1f}  mAP {:.1f}  mINP {:.1f}".format(*percent) + f"  ({scores.queries} queries)"
+def report(result: Result) -> str:
+    """One line of scores and one for each threshold."""
+    stamp, settings = result.stamp, result.settings
+    options = [name for name in ("flip", "rerank", "ignore_cameras") if getattr(settings, name)]
+    head = f"{Path(stamp.weights).name} ({result.descriptor_length}) on {stamp.data} {stamp.split}"
+    scores = f"rank-1 {result.rank_1:.1f}  rank-5 {result.rank_5:.1f}  rank-10 {result.rank_10:.1f}"
+    lines = [
+        f"{' '.join([head, *options])}: {scores}  mAP {result.mean_ap:.1f}  mINP {result.mean_inp:.1f}"
+        f"  ({result.queries} queries, {result.gallery_images} gallery images)"
+    ]
+    lines += [
+        f"  same person from similarity {found.min_similarity:.3f}: {found.false_match_rate:g} of "
+        f"{found.false_pairs:,} pairs of two people, {found.true_match_rate:.1%} of {found.true_pairs:,} of one"
+        for found in result.thresholds
+    ]
+    return "\n".join(lines)
+
+
+def draw(folder: Path, split: Split, query: Described, gallery: Described, result: Result) -> None:
+    """The first answers to eight queries, spread evenly over those there are."""
+    rows = np.unique(np.linspace(0, len(query) - 1, 8).astype(int)).tolist()
+    data = Path(result.stamp.data)
+    name = f"{Path(result.stamp.weights).stem}_{result.descriptor_length}_on_{data.parent.name}_{data.stem}.png"
+    draw_rankings(folder / name, split, query, gallery, rows, ignore_cameras=result.settings.ignore_cameras)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, nargs="+", required=True, metavar="FILE")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, nargs="+", metavar="DIR")
+    source.add_argument("--clip", type=Path, nargs=2, metavar=("VIDEO", "MOT_TRUTH"))
+    parser.add_argument("--split", choices=("test", "held-out", "everyone"), default="test")
+    parser.add_argument("--ids", type=int, default=150, help="people of the held-out split")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: what the file says")
+    parser.add_argument("--flip", action="store_true", help="describe images together with their mirror images")
+    parser.add_argument("--rerank", action="store_true", help="by k-reciprocal neighbours")
+    parser.add_argument("--ignore-cameras", action="store_true", help="for sets of one camera")
+    parser.add_argument("--fmr", type=float, nargs="+", default=(), metavar="RATE", help="same-person thresholds there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every result, stamped")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="write first answers and CMC curves as PNG")
+    parser.add_argument("--normalise-outside", action="store_true", help="for foreign files: ImageNet mean and std")
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0 for one a core")
+    return parser.parse_args()
+
+
+def splits(options: argparse.Namespace, scratch: Path) -> Iterator[tuple[str, str, Split]]:
+    """Name, protocol and images of everything to be scored on."""
+    if options.clip:
+        yield str(options.clip[0]), "thirds", clip_split(*options.clip, scratch)
+        return
+    name = f"held-out {options.ids}" if options.split == "held-out" else options.split
+    for folder in options.data:
+        yield str(folder), name, choose_split(folder, options.split, options.ids)
+
+
+def run(options: argparse.Namespace) -> list[Result]:
+    """Score every network on every set, printing as it goes."""
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        chosen = list(splits(options, Path(scratch)))
+        for path in options.weights:
+            network = load(path, options.normalise_outside)
+            size_hw = tuple(options.size or network.size_hw)
+            settings = Settings(size_hw, options.flip, options.rerank, options.ignore_cameras, tuple(options.fmr))
+            for data, name, split in chosen:
+                stamp = Stamp(
+                    weights=str(path),
+                    sha256=file_sha256(path),
+                    trained_on=network.trained_on,
+                    seed=network.seed,
+                    data=data,
+                    split=name,
+                    protocol=PROTOCOLS[settings.ignore_cameras],
+                )
+                for query, gallery in describe_split(split, network.describe, settings):
+                    results.append(score_described(query, gallery, settings, stamp))
+                    print(report(results[-1]), flush=True)
+                    if options.figures:
+                        draw(options.figures, split, query, gallery, results[-1])
+    return results
 
 
 def main() -> None:
-    """Read the images, describe them, print the scores."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", type=Path)
-    layout = parser.add_mutually_exclusive_group(required=True)
-    layout.add_argument("--test", type=Path, metavar="DIR")
-    layout.add_argument("--held-out", type=Path, metavar="DIR")
-    layout.add_argument("--clip", type=Path, nargs=2, metavar=("VIDEO", "MOT_TRUTH"))
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--full", action="store_true", help="of a checkpoint: without the compact head")
-    parser.add_argument("--ignore-cameras", action="store_true", help="keep matches seen by the query's own camera")
-    parser.add_argument("--normalise-outside", action="store_true", help="for foreign files: ImageNet mean and std")
-    options = parser.parse_args()
-
-    if options.weights.suffix == ".pt":
-        describe = torch_describer(options.weights, options.full)
-    else:
-        describe = engine_describer(options.weights, options.normalise_outside)
-    with tempfile.TemporaryDirectory() as scratch:
-        if options.test:
-            split = test_split(options.test)
-        elif options.held_out:
-            split = held_out_split(list_images(options.held_out))
-        else:
-            split = clip_split(*options.clip, Path(scratch))
-        query, gallery = (describe_all(images, describe, tuple(options.size)) for images in split)
-    print(report(score(query, gallery, options.ignore_cameras)))
+    """Print the scores, and write them and the pictures where asked."""
+    options = parse()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.figures:
+        options.figures.mkdir(parents=True, exist_ok=True)
+    try:
+        results = run(options)
+    except (OSError, ValueError, engines.EngineError) as error:
+        sys.exit(f"evaluate: {error}")
+    if options.json:
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+    if options.figures:
+        curves = {f"{Path(r.stamp.weights).stem} ({r.descriptor_length}) on {r.stamp.data}": r.cmc for r in results}
+        draw_cmc(options.figures / "cmc.png", curves)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Turn a training checkpoint into the one file that the run needs, its compact head fitted to training images.
 
+Beside network.onnx it writes network.safetensors, the same weights for torch (`mspf.weights.load_weights`).
+
 python scripts/export.py runs/mspf/last.pt network.onnx --fit market1501=DIR --fit cuhk03=DIR
 """
 
@@ -13,8 +15,9 @@ from torch import Tensor
 
 from mspf.compact import with_compact_head
 from mspf.datasets import list_images, read_images
-from mspf.export import export_onnx, load_network, metadata
+from mspf.export import export_onnx, metadata
 from mspf.training import normalise
+from mspf.weights import load_weights, read_facts, save_weights
 
 BATCH = 64
 
@@ -40,15 +43,19 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--float32", action="store_true", help="store the .safetensors in float32, not half of it")
     options = parser.parse_args()
 
     torch.set_num_threads(options.threads)
     names, folders = zip(*(pair.split("=", 1) for pair in options.fit), strict=True)
     size_hw = tuple(options.size)
     batches = sampled_batches([Path(folder) for folder in folders], options.images, size_hw)
-    network = with_compact_head(load_network(options.checkpoint), batches, options.length)
-    facts = metadata(network, size_hw, ", ".join(names))
+    network = with_compact_head(load_weights(options.checkpoint), batches, options.length)
+    trained = read_facts(options.checkpoint)
+    facts = metadata(network, size_hw, trained["training_data"])
+    facts |= {"seed": trained["seed"], "head_fitted_to": ", ".join(names)}
     export_onnx(network, options.onnx, size_hw, facts)
+    save_weights(network, options.onnx.with_suffix(".safetensors"), facts, half=not options.float32)
     print(f"{options.onnx}: {facts['descriptor_length']} numbers, weights {facts['weights_sha256']}")
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import engines
-from mspf.export import RunTimeNetwork, export_onnx, metadata, weights_sha256
+from mspf.export import RunTimeNetwork, export_onnx, metadata
 from mspf.network import MSPF, MSPFConfig
+from mspf.weights import weights_sha256
 
 SIZE_HW = (128, 64)
 

@@ -1,0 +1,144 @@
+"""Scores of one network on one data set, stamped with everything that they depend on."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from mspf.datasets import Split, held_out_split, list_images, test_split
+from mspf.descriptors import Describe, describe_all
+from mspf.metrics import Described, score
+from mspf.reranking import reranked_distances
+from mspf.thresholds import Threshold, same_person_thresholds
+
+RANKS = 50
+
+PROTOCOLS = {  # by `ignore_cameras`
+    False: "Market: pid -1 dropped, pid 0 distractors, per query no image of its own person and camera",
+    True: "one camera: pid -1 dropped, pid 0 distractors, every other image counts",
+}
+
+SplitName = Literal["test", "held-out", "everyone"]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a network is scored.
+
+    Attributes:
+        size_hw: to which images are resized.
+        flip: describe each image together with its mirror image.
+        rerank: by k-reciprocal neighbours (Zhong et al. 2017).
+        ignore_cameras: for sets of one camera; otherwise images of a query's own camera do not count.
+        false_match_rates: at which the same-person threshold is wanted.
+    """
+
+    size_hw: tuple[int, int] = (256, 128)
+    flip: bool = False
+    rerank: bool = False
+    ignore_cameras: bool = False
+    false_match_rates: tuple[float, ...] = ()
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """Which network was scored on what.
+
+    Attributes:
+        sha256: of the weights file; trained_on, seed: as the file says, or "unknown".
+        data: the folder or clip; split: what of it was compared with what; protocol: what counted.
+    """
+
+    weights: str
+    sha256: str
+    trained_on: str
+    seed: str
+    data: str
+    split: str
+    protocol: str
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One descriptor's scores; per cent, except for `thresholds`.
+
+    Attributes:
+        queries: how many were scored, which is those with a match.
+        cmc: share of queries with a match among the first 1..50.
+    """
+
+    stamp: Stamp
+    settings: Settings
+    descriptor_length: int
+    query_images: int
+    gallery_images: int
+    people: int
+    queries: int
+    rank_1: float
+    rank_5: float
+    rank_10: float
+    mean_ap: float
+    mean_inp: float
+    cmc: tuple[float, ...]
+    thresholds: tuple[Threshold, ...]
+
+
+def choose_split(folder: Path, name: SplitName, ids: int = 150) -> Split:
+    """What a protocol compares.
+
+    Args:
+        name: `test`: query/ against bounding_box_test/. `held-out`: the last `ids` people of a training folder, each
+            image against all others. `everyone`: the same with all people of a folder.
+    """
+    if name == "test":
+        return test_split(folder)
+    images = list_images(folder)
+    return held_out_split(images, ids if name == "held-out" else len(images))
+
+
+def describe_split(split: Split, describe: Describe, settings: Settings) -> Iterator[tuple[Described, Described]]:
+    """Query and gallery for each descriptor; the same object twice where they are the same images."""
+    query = describe_all(split.query, describe, settings.size_hw, settings.flip)
+    if split.gallery is split.query:
+        return zip(query, query, strict=True)
+    return zip(query, describe_all(split.gallery, describe, settings.size_hw, settings.flip), strict=True)
+
+
+def score_described(query: Described, gallery: Described, settings: Settings, stamp: Stamp) -> Result:
+    """The scores of one descriptor.
+
+    Raises:
+        ValueError: no query has a match.
+    """
+    distances = reranked_distances(query, gallery) if settings.rerank else None
+    scores = score(query, gallery, settings.ignore_cameras, RANKS, distances)
+    if not scores.queries:
+        raise ValueError(
+            f"{stamp.data}: none of {len(query)} queries has a match in another camera; "
+            "score sets of one camera with --ignore-cameras"
+        )
+    rates = settings.false_match_rates
+    thresholds = same_person_thresholds(query, gallery, rates, settings.ignore_cameras) if rates else ()
+    cmc = tuple((100 * scores.cmc).tolist())
+    return Result(
+        stamp=stamp,
+        settings=settings,
+        descriptor_length=query.embeddings.shape[1],
+        query_images=len(query),
+        gallery_images=len(gallery),
+        people=len(np.unique(query.pids)),
+        queries=scores.queries,
+        rank_1=cmc[0],
+        rank_5=cmc[4],
+        rank_10=cmc[9],
+        mean_ap=100 * scores.mean_ap,
+        mean_inp=100 * scores.mean_inp,
+        cmc=cmc,
+        thresholds=tuple(thresholds),
+    )
+
+
+def file_sha256(path: Path) -> str:
+    """Digest of a file, as sha256sum prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
