@@ -1,6 +1,7 @@
 """Pictures of what the pipeline believes: boxes with identities, all cameras side by side, as H.264."""
 
 import colorsys
+import logging
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -15,6 +16,8 @@ from av.video.frame import VideoFrame
 
 from pipeline.datatypes import U8, CameraIdentities, Frame, View
 from pipeline.errors import StoreError
+
+log = logging.getLogger(__name__)
 
 _GOLDEN = 0.618033988749895  # successive hues lie far apart
 _UNKNOWN_BGR = (160, 160, 160)
@@ -97,7 +100,7 @@ class Mosaic:
 
 
 class VideoWriter:
-    """An H.264 file whose frames carry their times; `with` opens and finishes it.
+    """An H.264 file whose frames carry their times; `with` opens and finishes it. A finish that fails is logged.
 
     Args:
         size_wh: even numbers of pixels.
@@ -134,10 +137,12 @@ class VideoWriter:
     def __enter__(self) -> Self:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("wb")  # FFmpeg, given a path, keeps quiet when the last bytes do not fit
         except OSError as error:
             raise self._failure(error) from error
         # Fragments: what was written stays playable when the process dies.
-        self._container = av.open(str(self._path), "w", options={"movflags": "frag_keyframe+empty_moov"})
+        options = {"movflags": "frag_keyframe+empty_moov"}
+        self._container = av.open(self._file, "w", format="mp4", options=options)
         self._stream = self._container.add_stream("libx264", rate=self._fps)
         self._stream.width, self._stream.height = self._size_wh
         self._stream.pix_fmt = "yuv420p"
@@ -147,9 +152,10 @@ class VideoWriter:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         try:
-            if self._last_pts >= 0 and kind is None and not self._failed:
-                self._container.mux(self._stream.encode(None))
-            self._container.close()
+            with self._file:
+                if self._last_pts >= 0 and kind is None and not self._failed:
+                    self._container.mux(self._stream.encode(None))
+                self._container.close()
         except (av.error.FFmpegError, OSError) as error:
             if kind is None and not self._failed:
-                raise self._failure(error) from error
+                log.error("%s; its end is missing", self._failure(error))

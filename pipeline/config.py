@@ -13,6 +13,7 @@ from msgspec import Meta
 from pipeline.errors import ConfigError
 
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
+Instant = Annotated[float, Meta(ge=-1e12, le=1e12)]  # limits keep nan and inf out
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
 CameraId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -38,7 +39,7 @@ class CameraConfig(_Section, frozen=True):
 
     id: CameraId
     url: str
-    started_at: float = 0.0
+    started_at: Instant = 0.0
     max_age_s: Positive = 10.0
 
     @property

@@ -18,7 +18,7 @@ from pipeline.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 DEFAULT_DETECTOR = Path(__file__).parent / "weights" / "person_detector.onnx"
-CACHE_DIR = Path("~/.cache/mspf-pipeline").expanduser()
+CACHE_DIR = Path("~/.cache/mspf-pipeline")
 SETTINGS = {"format": "onnx", "opset": 17, "dynamic": True, "nms": False, "device": "cpu"}  # nms False: NMS-free head
 
 EXPORT_ERRORS = (  # what a file that is no ultralytics network makes of the unpickler, torch and ultralytics
@@ -41,7 +41,11 @@ def resolve_detector(model: str, cache_dir: Path = CACHE_DIR) -> Path:
         return DEFAULT_DETECTOR
     path = Path(model)
     if path.suffix == ".pt":
-        return _exported(_found(path, cache_dir), cache_dir)
+        folder = _at_home(cache_dir)
+        try:
+            return _exported(_found(path, folder), folder)
+        except OSError as error:
+            raise ConfigError(f"detector.model: cannot export {model} into {folder}: {error}; give an .onnx") from error
     if path.suffix != ".onnx":
         raise ConfigError(f"detector.model: {model!r} is neither 'default', an .onnx file nor an ultralytics .pt")
     return path
@@ -77,6 +81,13 @@ def export(
         if facts is not None:
             _finish(exported, {**facts, "weights_sha256": _sha256(weights)})
         exported.replace(onnx_path)
+
+
+def _at_home(cache_dir: Path) -> Path:
+    try:
+        return cache_dir.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"detector.model: no folder {cache_dir} for exports: {error}; set HOME") from error
 
 
 def _found(path: Path, cache_dir: Path) -> Path:

@@ -1,6 +1,7 @@
 """The loop of the mosaic process: what the workers see and the matcher decides, in one film."""
 
 from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import zmq
 
 from pipeline.annotate import Mosaic, VideoWriter
-from pipeline.datatypes import CameraIdentities, View
+from pipeline.datatypes import CameraIdentities, Message, View
 from pipeline.job import Job, Life
 from pipeline.wire import Context, Receiver
 
@@ -17,28 +18,54 @@ from pipeline.wire import Context, Receiver
 def run(job: Job) -> None:
     """Draws what the workers see and the matcher decides into one film."""
     life, context = Life(), Context()
-    mosaic = Mosaic([camera.id for camera in job.site.cameras])
-    seen: dict[str, CameraIdentities] = {}
-    waiting: deque[View] = deque()
+    ids = [camera.id for camera in job.site.cameras]
     with ExitStack() as stack:
         views = stack.enter_context(Receiver(context, zmq.PULL, job.addresses.views, 64))
         identities = stack.enter_context(Receiver(context, zmq.SUB, job.addresses.identities, 256))
-        film = stack.enter_context(VideoWriter(_free_name(job.out / "mosaic.mp4"), mosaic.size_wh))
-        start: float | None = None
+        film = stack.enter_context(VideoWriter(_free_name(job.out / "mosaic.mp4"), Mosaic(ids).size_wh))
+        editor = Editor(ids, film)
         while life.goes_on:
-            waiting += [one for one in views.receive(0.05) if isinstance(one, View)]
-            seen |= {one.camera_id: one for one in identities.receive(0.0) if isinstance(one, CameraIdentities)}
-            while waiting and (_settled(waiting[0], seen) or len(waiting) > 8 * len(job.cameras)):
-                one = waiting.popleft()
-                start = one.captured_at if start is None else start
-                picture = np.asarray(cv2.imdecode(np.frombuffer(one.jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-                mosaic.show(one.camera_id, picture, seen.get(one.camera_id), one.scale)
-                film.write(mosaic.image_bgr, one.captured_at - start)
+            editor.take([*views.receive(0.05), *identities.receive(0.0)])
+        editor.take([*views.receive(0.0), *identities.receive(0.0)])
+        editor.finish()
 
 
-def _settled(one: View, seen: dict[str, CameraIdentities]) -> bool:
-    answer = seen.get(one.camera_id)
-    return answer is not None and answer.frame_index >= one.frame_index
+class Editor:
+    """Puts views into a film as soon as their people are known, or too many wait."""
+
+    def __init__(self, camera_ids: Sequence[str], film: VideoWriter) -> None:
+        self._mosaic = Mosaic(camera_ids)
+        self._film = film
+        self._limit = 8 * len(camera_ids)
+        self._seen: dict[str, CameraIdentities] = {}
+        self._waiting: deque[View] = deque()
+        self._start: float | None = None
+
+    def take(self, messages: Sequence[Message]) -> None:
+        """Takes in views and identities, and films the views that are ready.
+
+        Raises:
+            StoreError: the film cannot be written.
+        """
+        self._waiting += [one for one in messages if isinstance(one, View)]
+        self._seen |= {one.camera_id: one for one in messages if isinstance(one, CameraIdentities)}
+        while self._waiting and (len(self._waiting) > self._limit or self._is_settled(self._waiting[0])):
+            self._draw(self._waiting.popleft())
+
+    def finish(self) -> None:
+        """Films the views that still wait."""
+        while self._waiting:
+            self._draw(self._waiting.popleft())
+
+    def _is_settled(self, one: View) -> bool:
+        answer = self._seen.get(one.camera_id)
+        return answer is not None and answer.frame_index >= one.frame_index
+
+    def _draw(self, one: View) -> None:
+        self._start = one.captured_at if self._start is None else self._start
+        picture = np.asarray(cv2.imdecode(np.frombuffer(one.jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+        self._mosaic.show(one.camera_id, picture, self._seen.get(one.camera_id), one.scale)
+        self._film.write(self._mosaic.image_bgr, one.captured_at - self._start)
 
 
 def _free_name(path: Path) -> Path:

@@ -115,6 +115,8 @@ def run(job: Job) -> None:
             if time.monotonic() - reported >= REPORT_S:
                 reported = time.monotonic()
                 telemetry.send(_worker_report(job.number, desks))
+        for desk in desks.values():
+            desk.capture.stop()
         for update in [update for camera_id in desks for update in worker.finish(camera_id)]:
             outbox.send(update)
         telemetry.send(_worker_report(job.number, desks))

@@ -1,5 +1,6 @@
 """What a run leaves behind: reading a run directory and its ground truth, and the summary of both."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -66,20 +67,32 @@ class Summary(msgspec.Struct):
 
 
 def read_boxes(path: Path) -> Boxes:
-    """Boxes of a MOT file: frame,id,x,y,w,h,consider,…; a seventh value of 0 marks a person not to be considered.
+    """Boxes of a MOT file: frame,id,x,y,w,h,consider,… a line; 0 for consider marks a person to be left out.
 
     Raises:
         ConfigError: missing, or a line of another form.
     """
     try:
-        lines = [line.split(",") for line in path.read_text().splitlines() if line.strip()]
-        rows = np.array([[float(value) for value in line[:7]] for line in lines]).reshape(-1, 7)
+        lines = path.read_text().splitlines()
     except OSError as error:
         raise ConfigError(f"{path}: cannot read boxes: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: not a MOT file (frame,id,x,y,w,h,score,… a line): {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: cannot read boxes: {error}") from error
+    numbers = [_box_numbers(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    rows = np.array(numbers).reshape(-1, 7)
     frame, identity = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
     return Boxes(frame, identity, rows[:, 2:6].astype(np.float32), rows[:, 6] != 0)
+
+
+def _box_numbers(path: Path, number: int, line: str) -> list[float]:
+    """The first seven values of a line of a MOT file."""
+    try:
+        values = [float(value) for value in line.split(",")[:7]]
+    except ValueError:
+        values = []
+    if len(values) < 7 or not all(map(math.isfinite, values)):
+        raise ConfigError(f"{path}: line {number} is not MOT (frame,id,x,y,w,h,consider,…): {line[:80]!r}; mend it")
+    return values
 
 
 def read_merges(path: Path) -> dict[int, int]:

@@ -28,6 +28,7 @@ _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 _CORRUPT_LIMIT = 100  # undecodable packets in a row before a source counts as broken
 _SHORT_BY_S = 1.0  # stated lengths are rounded
 _READ_AHEAD = 8
+_LEAVE_S = 2.0
 _END = "end of file"
 _BEGINNING = Position()
 
@@ -217,9 +218,15 @@ class LiveCapture:
         self._thread.start()
         return self
 
+    def stop(self) -> None:
+        """Asks the thread to end. Leaving waits for it, no longer than two seconds from here: a read may block."""
+        if not self._stop.is_set():
+            self._leave_by = time.monotonic() + _LEAVE_S
+            self._stop.set()
+
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
-        self._stop.set()
-        self._thread.join(timeout=2.0)
+        self.stop()
+        self._thread.join(max(0.0, self._leave_by - time.monotonic()))
 
     def _run(self) -> None:
         failures = 0
@@ -295,7 +302,7 @@ class FileReplay:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self._stop.set()
-        self._thread.join(timeout=2.0)
+        self._thread.join(_LEAVE_S)
 
     def _run(self) -> None:
         try:

@@ -127,7 +127,7 @@ def simulate(simulation: Simulation, out: Path, on_progress: Callable[[int, int]
                     on_progress(view.frame + 1, simulation.frames)
         for camera_id, rows in lines.items():
             (out / "truth" / f"{camera_id}.txt").write_text("".join(f"{row}\n" for row in rows))
-    except OSError as error:
+    except (av.error.FFmpegError, OSError) as error:
         raise StoreError(f"{out}: cannot write the simulation ({error}); choose another --out") from error
 
 
@@ -199,7 +199,8 @@ class Clip:
     """An H.264 file being written: constant frame rate, timestamps from 0, a key frame every 2 s, no B-frames."""
 
     def __init__(self, path: Path, simulation: Simulation) -> None:
-        self._container = av.open(str(path), "w")
+        self._file = path.open("wb")  # FFmpeg, given a path, keeps quiet when the last bytes do not fit
+        self._container = av.open(self._file, "w", format="mp4")
         stream = self._container.add_stream("libx264", rate=simulation.fps)
         stream.width, stream.height = simulation.size_wh
         stream.pix_fmt = "yuv420p"
@@ -216,8 +217,14 @@ class Clip:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
+        try:
+            with self._file:
+                if kind is None:
+                    self._container.mux(self._stream.encode(None))
+                self._container.close()
+        except (av.error.FFmpegError, OSError):
+            if kind is None:  # else the first error says it
+                raise
 
     def write(self, image_bgr: U8) -> None:
         """Append a picture (H, W, 3)."""

@@ -76,6 +76,15 @@ def test_a_film_holds_every_picture_at_its_time(tmp_path):
     assert np.diff(times) == pytest.approx([0.1, 0.9], abs=2e-3)
 
 
+def test_a_film_that_fails_only_at_its_finish_is_told(tmp_path, caplog):
+    with full_disk(100), VideoWriter(tmp_path / "film.mp4", (64, 48)) as film:
+        for index, image in enumerate(noise(3)):
+            film.write(image, index / 10)
+    (told,) = caplog.messages
+    assert told.startswith(f"{tmp_path / 'film.mp4'}: cannot write the video: ")
+    assert told.endswith("its end is missing")
+
+
 def test_a_film_of_nothing_is_closed_without_a_fuss(tmp_path):
     with VideoWriter(tmp_path / "film.mp4", (64, 48)):
         pass

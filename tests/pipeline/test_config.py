@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from pipeline import config
 from pipeline.config import CameraConfig, load_site, redact
 from pipeline.errors import ConfigError
 
@@ -82,6 +84,31 @@ def test_a_wrong_file_is_refused_in_one_line_that_says_where(tmp_path, text, say
         load_site(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+SECTIONS = [("cameras", config.CameraConfig)] + [
+    (field.name, field.type)
+    for field in msgspec.structs.fields(config.Site)
+    if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+]
+NUMBERS = [
+    (section, field.name)
+    for section, kind in SECTIONS
+    for field in msgspec.structs.fields(kind)
+    if isinstance(field.default, float)
+]
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+@pytest.mark.parametrize(("section", "name"), NUMBERS)
+def test_no_number_may_be_infinite_or_none(tmp_path, section, name, value):
+    camera = (
+        f"[{{id: a, url: a.mp4, {name}: {value}}}]"
+        if section == "cameras"
+        else f"[{A}]\n{section}: {{{name}: {value}}}"
+    )
+    with pytest.raises(ConfigError, match=rf"{section}.*{name}"):
+        load_site(write(tmp_path, f"cameras: {camera}"))
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):

@@ -148,12 +148,18 @@ def test_a_missing_folder_is_one_clear_error(tmp_path):
         evaluate_run(tmp_path / "none", tmp_path / "none")
 
 
-@pytest.mark.parametrize("text", ["1,2,3\n", "a,b,c,d,e,f,g\n", "1,1,0,0,1,1,1\n1,1\n"])
+LINE = "1,1,0,0,1,1,1\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["1,2,3\n", "a,b,c,d,e,f,g\n", LINE + "\n1,1\n", "1,1,0,0,1,1\n" * 7, LINE + "2,1,nan,0,1,1,1\n", "\xff,"]
+)
 def test_a_file_that_is_not_mot_is_one_clear_error(tmp_path, text):
     path = tmp_path / "a.txt"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match="not a MOT file"):
+    path.write_text(text, "latin-1")
+    with pytest.raises(ConfigError, match=r"a\.txt: (line \d is not MOT|cannot read boxes)") as caught:
         read_boxes(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_box_file_is_one_clear_error(tmp_path):

@@ -99,6 +99,19 @@ def test_a_pt_that_is_none_is_named(tmp_path: Path) -> None:
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("cache", "says"),
+    [("file", r"cannot export .*tiny.pt into .*file"), ("~nobody-here/x", "no folder ~nobody-here/x")],
+)
+def test_a_folder_for_exports_that_cannot_be_used_is_one_clear_error(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(ConfigError, match=f"detector.model: {says}"):
+        resolve_detector(str(weights), Path(cache))
+
+
 def test_without_ultralytics_a_pt_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     (tmp_path / "net.pt").touch()

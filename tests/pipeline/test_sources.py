@@ -1,9 +1,12 @@
 """Files as sources: every frame in order, and one clear error for a file that is damaged, after what could be read."""
 
+import socket
 import threading
 import time
+from contextlib import ExitStack
 
 import av
+import numpy as np
 import pytest
 
 from pipeline.config import CameraConfig
@@ -239,3 +242,18 @@ def test_a_live_camera_that_is_stopped_is_not_said_to_have_ended(tmp_path):
             assert came.wait(30)
             came.clear()
     assert (capture.state.up, capture.state.reason) == (True, "")
+
+
+def test_cameras_that_never_answer_are_left_together_not_one_after_the_other():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/1"
+        captures = [LiveCapture(CameraConfig(f"cam{number}", url), lambda: None) for number in range(4)]
+        with ExitStack() as stack:
+            for capture in captures:
+                stack.enter_context(capture)
+                stack.push(lambda *_: left.append(time.monotonic()))
+            left = [time.monotonic()]
+            for capture in captures:
+                capture.stop()
+    longest, *others = sorted(np.diff(left), reverse=True)
+    assert sum(others) < longest

@@ -13,8 +13,10 @@ from pipeline.errors import ConfigError, StoreError
 from pipeline.simulator.mesh import build_mesh
 from pipeline.simulator.renderer import Renderer
 from pipeline.simulator.scene import PlaceName
-from pipeline.simulator.simulate import Simulation, View, plan, render, simulate
+from pipeline.simulator.simulate import Clip, Simulation, View, plan, render, simulate
 from pipeline.simulator.skeleton import pose
+from tests.pipeline.clips import noise
+from tests.pipeline.disk import full_disk
 
 SMALL = Simulation(cameras=3, people=4, seconds=0.8, seed=2, fps=5, size_wh=(320, 180))
 
@@ -149,6 +151,17 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
 
     with pytest.raises(StoreError, match="cannot write the simulation"):
         simulate(replace(SMALL, cameras=1, people=1, seconds=0.2), tmp_path / "taken")
+
+
+def test_a_clip_that_does_not_fit_on_the_disk_is_an_error(tmp_path: Path) -> None:
+    with full_disk(500), pytest.raises(OSError, match="File too large"), Clip(tmp_path / "a.mp4", SMALL) as clip:
+        clip.write(noise(1, SMALL.size_wh)[0])
+
+
+def test_another_failure_is_not_hidden_by_that_of_the_clip(tmp_path: Path) -> None:
+    with full_disk(500), pytest.raises(KeyError), Clip(tmp_path / "a.mp4", SMALL) as clip:
+        clip.write(noise(1, SMALL.size_wh)[0])
+        raise KeyError
 
 
 @pytest.mark.parametrize("library", ["moderngl", "skimage.measure"])
