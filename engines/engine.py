@@ -14,6 +14,10 @@ class EngineError(Exception):
     """A network file is missing, of the wrong kind, or cannot run on this machine."""
 
 
+class MissingDeviceError(EngineError):
+    """The back end is installed, but this machine lacks the device or driver that it runs on."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """Name, shape (None where dynamic) and dtype of one input or output, read from the file."""

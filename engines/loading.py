@@ -1,11 +1,14 @@
-"""Choose the back end for a network file. A further back end is one more row of BACKENDS."""
+"""Choose the back end for a network file, and let it serve only when it is proven. A further back end is a row more."""
 
+import json
 import logging
+import platform
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
-from engines.engine import Engine, EngineError
+from engines import cache, gate, reference
+from engines.engine import Array, Engine, EngineError, MissingDeviceError
 
 logger = logging.getLogger(__name__)
 
@@ -19,11 +22,13 @@ class Backend:
     Attributes:
         requires: what to install if the module does not import.
         suffixes: the files that it runs.
+        largest: the batch up to which it is proven.
     """
 
     module: str
     requires: str
     suffixes: tuple[str, ...]
+    largest: int = 16
 
 
 BACKENDS = {  # in the order in which "auto" tries them; measured on 2 cores: OpenVINO is 1.5-2 times faster
@@ -32,18 +37,30 @@ BACKENDS = {  # in the order in which "auto" tries them; measured on 2 cores: Op
 }
 
 
-def load(path: str | Path, backend: str = "auto", precision: str = "auto", threads: int = 0) -> Engine:
-    """The network in the file, ready to run; `engine.backend` and `engine.precision` say how.
+def load(
+    path: str | Path,
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+    *,
+    proven: bool = True,
+    examples: Array | None = None,
+) -> Engine:
+    """The network in the file, ready to run and proven; `engine.backend` and `engine.precision` say how it runs.
 
     Args:
         path: a network file; an `.onnx` for the back ends there are.
-        backend: one of BACKENDS, or "auto": the first that is installed and runs this kind of file.
+        backend: one of BACKENDS, or "auto": the first that is installed, finds its device, runs this kind of file and
+            agrees with the reference.
         precision: of the arithmetic; "auto" is the back end's fastest on this machine that needs no calibration
-            (OpenVINO: bf16 where the CPU has it, else f32).
+            (OpenVINO: bf16 where the CPU has it, else f32), or f32 where that one disagrees with the reference.
         threads: CPU threads for one call; 0 = one for each core.
+        proven: False skips the parity gate, for measuring networks that serve nobody.
+        examples: typical inputs (N, ...), to compare with ONNX Runtime where no reference stands beside the file.
 
     Raises:
         EngineError: no such file, not a network, unknown or missing back end, or a precision not to be had here.
+        GateError: the network does not compute what its reference says.
     """
     path = Path(path)
     if precision not in PRECISIONS:
@@ -53,17 +70,92 @@ def load(path: str | Path, backend: str = "auto", precision: str = "auto", threa
     names = candidates(path, backend)
     if not path.is_file():
         raise EngineError(f"{path}: no such network file; check the path")
+    refused: list[str] = []
     for name in names:
-        try:
-            module = import_module(BACKENDS[name].module)
-        except ImportError as error:
-            logger.info("%s: back end %s is not installed (%s)", path.name, name, error)
-            continue
-        engine: Engine = module.load(path, precision, threads)
-        logger.info("%s: runs on %s in %s", path.name, engine.backend, engine.precision)
-        return engine
+        for chosen in ("auto", "f32") if precision == "auto" else (precision,):
+            try:
+                engine = _started(path, name, chosen, threads)
+                if proven:
+                    prove(path, engine, BACKENDS[name], examples)
+                logger.info("%s: runs on %s in %s", path.name, engine.backend, engine.precision)
+                return engine
+            except ImportError as error:
+                logger.info("%s: back end %s is not installed (%s)", path.name, name, error)
+                break
+            except MissingDeviceError as error:
+                if backend != "auto":
+                    raise
+                logger.info("%s", error)
+                break
+            except gate.GateError as error:
+                logger.warning("%s", error)
+                refused.append(str(error))
+                if engine.precision == "f32":
+                    break
+    if refused:
+        raise gate.GateError("; ".join(refused))
     missing = " or ".join(BACKENDS[name].requires for name in names)
     raise EngineError(f"{path}: no back end for it is installed; pip install {missing}")
+
+
+def _started(path: Path, name: str, precision: str, threads: int) -> Engine:
+    engine: Engine = import_module(BACKENDS[name].module).load(path, precision, threads)
+    return engine
+
+
+def prove(path: Path, engine: Engine, row: Backend, examples: Array | None = None) -> None:
+    """Pass the parity gate, or find in the cache that this very combination has passed it before.
+
+    Raises:
+        GateError: it disagrees with its reference.
+    """
+    passed = passed_path(path, engine, row, examples)
+    if passed.is_file():
+        return
+    golden = reference.find(path, engine, examples)
+    if golden is None:
+        logger.warning("%s: not proven on %s: ONNX Runtime cannot run it and it has no reference", path, engine.backend)
+        return
+    said = gate.prove(engine, golden, row.largest)
+    logger.info("%s: proven on %s in %s by %s, %s", path.name, engine.backend, engine.precision, golden.origin, said)
+    try:
+        cache.write_atomically(passed, json.dumps({"network": path.name, "agreement": said}).encode())
+    except EngineError as error:
+        logger.info("%s; the network will be proven again at the next start", error)
+
+
+def passed_path(path: Path, engine: Engine, row: Backend, examples: Array | None) -> Path:
+    """The file whose presence says that this network passed on this back end, version, precision and machine."""
+    golden = gate.golden_path(path)
+    facts = {
+        "network": cache.sha256(path),
+        "reference": cache.sha256(golden) if golden.is_file() else reference.sampled(engine, examples),
+        "backend": engine.backend,
+        "version": version(row.requires),
+        "precision": engine.precision,
+        "device": engine.metadata.get("device") or processor(),
+        "plan": engine.metadata.get("plan_sha256"),
+        "gate": gate.PROTOCOL,
+    }
+    return cache.cache_dir() / "passed" / f"{path.stem}-{cache.digest(facts)}.json"
+
+
+def version(distribution: str) -> str:
+    """Of an installed distribution; "unknown" where it says none."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def processor() -> str:
+    """The CPU's name, as Linux or else Python knows it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else f"{platform.machine()} {platform.processor()}"
 
 
 def candidates(path: Path, backend: str) -> list[str]:

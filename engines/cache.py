@@ -1,0 +1,69 @@
+"""What is kept between starts: built plans and passed gates, each under a key of everything it depends on."""
+
+import fcntl
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from engines.engine import EngineError
+
+VARIABLE = "MSPF_PIPELINE_CACHE"
+
+
+def cache_dir() -> Path:
+    """The folder that $MSPF_PIPELINE_CACHE names, else ~/.cache/mspf-pipeline (under $XDG_CACHE_HOME if set)."""
+    if given := os.environ.get(VARIABLE):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mspf-pipeline"
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(facts: Mapping[str, object]) -> str:
+    """Sixteen characters that change whenever one of the facts does; their order does not matter."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put the file there whole or not at all, whoever else writes it at the same time.
+
+    Raises:
+        EngineError: the folder cannot be written.
+    """
+    scratch = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise EngineError(f"{path}: cannot write it: {error.strerror}; set {VARIABLE} to another folder") from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Waits until no other process is inside with this path; a process that dies leaves no lock behind.
+
+    Raises:
+        EngineError: the folder cannot be written.
+    """
+    lock = path.with_name(path.name + ".lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    except OSError as error:
+        raise EngineError(f"{lock}: cannot write it: {error.strerror}; set {VARIABLE} to another folder") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

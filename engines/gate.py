@@ -1,0 +1,193 @@
+"""Proof before service: a loaded network agrees with reference outputs at batch 1, 3 and its largest, or is refused.
+
+A network that is exported wrongly still returns numbers of the right shape. So reference inputs and outputs stand
+beside the network file (`net.onnx`, `net.golden.npz`), and every back end and precision is held to them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.cache import write_atomically
+from engines.engine import Array, Engine, EngineError
+
+MIN_COSINE = {"int8": 0.99}  # of a descriptor to its reference; other precisions:
+MIN_COSINE_FLOAT = 0.999
+MIN_IOU = 0.95  # of a box and its reference
+MAX_SCORE_GAP = 0.02
+SURE_SCORE = 0.1  # less sure boxes are not compared
+MAX_ERROR = 0.02  # of any other output, as a share of its reference's largest magnitude
+PROTOCOL = [sorted(MIN_COSINE.items()), MIN_COSINE_FLOAT, MIN_IOU, MAX_SCORE_GAP, SURE_SCORE, MAX_ERROR, 1]
+
+
+class GateError(EngineError):
+    """The network runs, but does not compute what its reference says."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Golden:
+    """Inputs of a network and what comes out when all is right.
+
+    Attributes:
+        inputs: (N, ...) as the network takes them.
+        outputs: (N, ...) of the network's first output.
+        compare: "rows" by cosine, "boxes" (N, K, 6) by overlap and score, "values" by the largest difference.
+        origin: where it comes from, for messages.
+    """
+
+    inputs: Array
+    outputs: Array
+    compare: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The worst of all compared outputs: whether it is good enough, and a clause that says which it is and how good."""
+
+    ok: bool
+    worst: str
+
+
+def golden_path(network: Path) -> Path:
+    """Where the reference of a network file stands."""
+    return network.with_suffix(".golden.npz")
+
+
+def write_golden(path: Path, pictures: NDArray[np.uint8], divisor: float, outputs: Array, compare: str) -> None:
+    """Store pictures (N, ...) as uint8; the network takes them as float32, divided by `divisor`."""
+    buffer = BytesIO()
+    np.savez_compressed(buffer, pictures=pictures, divisor=divisor, outputs=outputs, compare=compare)
+    write_atomically(path, buffer.getvalue())
+
+
+def read_golden(path: Path) -> Golden:
+    """The reference in the file.
+
+    Raises:
+        EngineError: it is none.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            inputs = file["pictures"].astype(np.float32) / np.float32(file["divisor"])
+            golden = Golden(inputs, file["outputs"], str(file["compare"]), path.name)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise EngineError(f"{path}: not a reference ({error}); make it again by scripts/make_golden.py") from error
+    if golden.compare not in COMPARISONS or len(inputs) != len(golden.outputs) or not len(inputs):
+        raise EngineError(
+            f"{path}: {len(inputs)} inputs, {len(golden.outputs)} outputs compared by {golden.compare!r}; "
+            "make it again by scripts/make_golden.py"
+        )
+    return golden
+
+
+def prove(engine: Engine, golden: Golden, largest: int) -> str:
+    """Hold the engine to its reference at batch 1, 3 and `largest`; the worst agreement, as a clause.
+
+    Args:
+        largest: most samples in one call; a network of fixed batch size is tried at that alone.
+
+    Raises:
+        GateError: an output is worse than its precision allows.
+        EngineError: the network does not take the reference's inputs.
+    """
+    precision = engine.metadata.get("precision", engine.precision)
+    said = []
+    for rows in batches(len(golden.inputs), engine.inputs[0].shape[0], largest):
+        outputs = engine(np.ascontiguousarray(golden.inputs[rows]))[0]
+        expected = golden.outputs[rows]
+        if outputs.shape != expected.shape:
+            agreement = Agreement(False, f"an output of shape {outputs.shape} where {expected.shape} is right")
+        else:
+            agreement = COMPARISONS[golden.compare](outputs, expected, precision)
+        said.append(f"batch {len(rows)}: {agreement.worst}")
+        if not agreement.ok:
+            raise GateError(
+                f"{engine.name} on {engine.backend} in {precision} disagrees with {golden.origin}, {said[-1]}; "
+                "set another backend or precision, or, if the file itself is new, run scripts/make_golden.py"
+            )
+    return "; ".join(said[-2:])
+
+
+def batches(samples: int, fixed: int | None, largest: int) -> list[NDArray[np.intp]]:
+    """Rows of the reference to run together: every sample alone, then three, then `largest`, repeated as needed."""
+    sizes = [fixed] if fixed else [*[1] * samples, 3, largest]
+    return [(np.arange(size) + start) % samples for start, size in enumerate(sizes)]
+
+
+def compare_rows(rows: Array, expected: Array, precision: str) -> Agreement:
+    """By the least cosine between (N, ...) and their reference."""
+    flat, reference = (array.reshape(len(array), -1).astype(np.float64) for array in (rows, expected))
+    norms = np.linalg.norm(flat, axis=1) * np.linalg.norm(reference, axis=1)
+    cosine = (flat * reference).sum(1) / np.where(norms > 0, norms, np.nan)
+    worst = int(np.argmin(np.where(np.isnan(cosine), -np.inf, cosine)))
+    least = MIN_COSINE.get(precision, MIN_COSINE_FLOAT)
+    return Agreement(
+        bool(cosine[worst] >= least), f"row {worst} has cosine {cosine[worst]:.5f} (at least {least:g} wanted)"
+    )
+
+
+def compare_boxes(found: Array, expected: Array, precision: str) -> Agreement:
+    """By the worst of (N, K, 6) boxes x1, y1, x2, y2, score, class, each beside the one most like it on the other side.
+
+    Boxes of either side count, so one too many is as wrong as one too few.
+    """
+    del precision  # one tolerance for all
+    pairs = np.concatenate(
+        [
+            _most_alike(ours[~(ours[:, 4] < SURE_SCORE + MAX_SCORE_GAP)], theirs, image)  # a NaN score stays
+            for image, sides in enumerate(zip(found, expected, strict=True))
+            for ours, theirs in (sides, sides[::-1])
+        ]
+    )
+    if not len(pairs):
+        return Agreement(True, f"no box above {SURE_SCORE:g} on either side, which proves little")
+    badness, overlap, apart, image, *corners, score = pairs[np.argmax(np.nan_to_num(pairs[:, 0], nan=np.inf))]
+    says = (
+        f"image {image:.0f}, box {np.round(corners, 1)} of score {score:.3f}: IoU {overlap:.3f}, score off by "
+        f"{apart:.3f} (at least {MIN_IOU:g} and at most {MAX_SCORE_GAP:g} wanted)"
+    )
+    return Agreement(bool(badness <= 1), says)
+
+
+def compare_values(values: Array, expected: Array, precision: str) -> Agreement:
+    """By the largest difference in any sample of (N, ...), as a share of its largest magnitude."""
+    del precision
+    flat, reference = (array.reshape(len(array), -1).astype(np.float64) for array in (values, expected))
+    scale = np.maximum(np.abs(reference).max(1), 1e-12)
+    error = np.abs(flat - reference).max(1) / scale
+    worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
+    return Agreement(
+        bool(error[worst] <= MAX_ERROR), f"sample {worst} is off by {error[worst]:.2%} (at most {MAX_ERROR:.0%} wanted)"
+    )
+
+
+COMPARISONS: dict[str, Callable[[Array, Array, str], Agreement]] = {
+    "rows": compare_rows,
+    "boxes": compare_boxes,
+    "values": compare_values,
+}
+
+
+def _most_alike(boxes: Array, others: Array, image: int) -> Array:
+    """(P, 9) for (P, 6) boxes: badness (1 is just allowed), IoU and score gap to the other most like it; the box."""
+    table = np.zeros((len(boxes), 9))
+    table[:, 3], table[:, 4:8], table[:, 8] = image, boxes[:, :4], boxes[:, 4]
+    table[:, :3] = np.inf, 0, 1
+    if not len(boxes) or not len(others):
+        return table
+    corner = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    shared = np.clip(np.minimum(boxes[:, None, 2:4], others[None, :, 2:4]) - corner, 0, None).prod(2)
+    sizes = [(some[:, 2:4] - some[:, :2]).prod(1) for some in (boxes, others)]
+    overlap = shared / np.maximum(sizes[0][:, None] + sizes[1] - shared, 1e-12)
+    apart = np.abs(boxes[:, None, 4] - others[None, :, 4])
+    badness = np.maximum((1 - overlap) / (1 - MIN_IOU), apart / MAX_SCORE_GAP)
+    badness[boxes[:, None, 5] != others[None, :, 5]] = np.inf
+    best = np.arange(len(boxes)), badness.argmin(1)
+    table[:, :3] = np.column_stack([badness[best], overlap[best], apart[best]])
+    return table

@@ -1,0 +1,76 @@
+"""Where the parity gate's reference comes from: the file beside the network, or ONNX Runtime in f32, one at a time."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from engines.engine import Array, Engine, EngineError
+from engines.gate import Golden, golden_path, read_golden
+
+logger = logging.getLogger(__name__)
+
+SAMPLES = 4
+SIDE = 320  # where the file leaves height or width open
+CELLS = 8  # patches of one colour along each side of a generated picture: noise of single pixels tells little
+
+
+def find(path: Path, engine: Engine, examples: Array | None = None) -> Golden | None:
+    """The reference of this network; None where there is none and none can be made.
+
+    Args:
+        examples: inputs (N, ...) to run through ONNX Runtime where no reference stands beside the file.
+
+    Raises:
+        EngineError: what stands beside it is no reference.
+    """
+    beside = golden_path(path)
+    if beside.is_file():
+        return read_golden(beside)
+    return computed(path, generated(engine) if examples is None else examples)
+
+
+def computed(path: Path, inputs: Array | None) -> Golden | None:
+    """What ONNX Runtime computes in f32 from one sample at a time, which no mistake about batches can touch."""
+    if inputs is None:
+        return None
+    try:
+        from engines import onnxruntime_backend
+
+        network = onnxruntime_backend.load(path, "f32", 1)
+        step = network.inputs[0].shape[0] or 1
+        chunks = [np.resize(inputs[start : start + step], (step, *inputs.shape[1:])) for start in range(len(inputs))]
+        outputs = np.concatenate([network(chunk)[0][:1] for chunk in chunks])
+    except (ImportError, EngineError) as error:
+        logger.info("%s: no reference: %s", path.name, error)
+        return None
+    return Golden(inputs, outputs, comparison(network), "ONNX Runtime in f32")
+
+
+def comparison(engine: Engine) -> str:
+    """How outputs of this network are compared: descriptors as rows, finished boxes as boxes, all else by value."""
+    shape = engine.outputs[0].shape
+    if engine.metadata.get("kind") == "reid":
+        return "rows"
+    return "boxes" if len(shape) == 3 and shape[2] == 6 else "values"
+
+
+def generated(engine: Engine) -> Array | None:
+    """Coarse random pictures (SAMPLES, 3, H, W) in the network's range; None if it takes anything but pictures."""
+    spec = engine.inputs[0]
+    if len(engine.inputs) != 1 or len(spec.shape) != 4 or spec.dtype != np.float32:
+        return None
+    channels, height, width = (side or SIDE for side in spec.shape[1:])
+    rng = np.random.default_rng(0)
+    colours = rng.random((SAMPLES, channels, CELLS, CELLS), np.float32)
+    cell = np.ones((-(-height // CELLS), -(-width // CELLS)), np.float32)
+    pictures = np.kron(colours, cell)[..., :height, :width]
+    return pictures * np.float32(255 if engine.metadata.get("value_range") == "0..255" else 1)
+
+
+def sampled(engine: Engine, examples: Array | None) -> str:
+    """Names the inputs of a computed reference."""
+    if examples is None:
+        return f"generated {SAMPLES} {SIDE} {CELLS}"
+    return hashlib.sha256(examples.tobytes()).hexdigest()

@@ -1,0 +1,172 @@
+"""Every way in which an export lies while it returns numbers of the right shape has to be caught."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import engines
+from engines import gate
+from engines.engine import Engine
+from engines.loading import BACKENDS, Backend
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (4, 3, 6, 4), np.uint8)
+KERNELS = np.random.default_rng(1).normal(size=(8, 3, 3, 3)).astype(np.float32)
+
+
+def write(path: Path, kernels: np.ndarray = KERNELS, normalised: int = 1, mixes_batch: bool = False) -> Path:
+    """A descriptor of pictures 0..255: normalised as often as told, convolved, clipped, averaged."""
+    node = helper.make_node
+    nodes, last = [], "images"
+    for index in range(normalised):
+        nodes += [node("Sub", [last, "mean"], [f"s{index}"]), node("Mul", [f"s{index}", "scale"], [f"n{index}"])]
+        last = f"n{index}"
+    nodes += [
+        node("Conv", [last, "kernels"], ["maps"]),
+        node("Relu", ["maps"], ["clipped"]),
+        node("ReduceMean", ["clipped"], ["rows"], axes=[2, 3], keepdims=0),
+    ]
+    if mixes_batch:  # as a Reshape with the batch axis folded in would
+        nodes += [
+            node("ReduceMean", ["rows"], ["all"], axes=[0]),
+            node("Mul", ["all", "most"], ["common"]),
+            node("Sub", ["rows", "common"], ["out"]),
+        ]
+    else:
+        nodes.append(node("Identity", ["rows"], ["out"]))
+    constants = {"mean": np.float32(120), "scale": np.float32(1 / 60), "most": np.float32(0.9), "kernels": kernels}
+    graph = helper.make_graph(
+        nodes,
+        "descriptor",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, 6, 4])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 8])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, {"kind": "reid", "value_range": "0..255"})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """A right network and its reference."""
+    path = write(tmp_path / "net.onnx")
+    (rows,) = engines.load(path, "onnxruntime", proven=False)(PICTURES.astype(np.float32))
+    gate.write_golden(gate.golden_path(path), PICTURES, 1.0, rows, "rows")
+    return path
+
+
+def test_a_right_network_serves_and_is_remembered(network: Path, kept: Path) -> None:
+    assert engines.load(network, "onnxruntime").precision == "f32"
+    (passed,) = kept.glob("passed/net-*.json")
+    assert "batch 16: row" in passed.read_text()
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ({"kernels": KERNELS[:, ::-1].copy()}, "batch 1: row 0 has cosine 0"),  # BGR where RGB is meant
+        ({"normalised": 2}, "batch 1: row 0 has cosine 0"),
+        ({"normalised": 0}, "batch 1: row 0 has cosine 0"),
+        ({"mixes_batch": True}, "batch 3: row"),  # right alone, wrong in company
+        ({"kernels": KERNELS * np.float32(np.nan)}, "batch 1: row 0 has cosine nan"),
+    ],
+)
+def test_a_broken_export_is_refused(network: Path, broken: dict[str, object], says: str) -> None:
+    write(network, **broken)  # type: ignore[arg-type]
+    with pytest.raises(gate.GateError, match=f"net.onnx on onnxruntime in f32 disagrees with net.golden.npz, {says}"):
+        engines.load(network, "onnxruntime")
+
+
+def test_a_batch_bug_is_caught_without_a_reference_file(tmp_path: Path) -> None:
+    with pytest.raises(gate.GateError, match="disagrees with ONNX Runtime in f32, batch 3: row"):
+        engines.load(write(tmp_path / "net.onnx", mixes_batch=True), "onnxruntime")
+
+
+def test_a_passed_gate_does_not_cover_another_file(network: Path) -> None:
+    engines.load(network, "onnxruntime")
+    write(network, normalised=2)
+    with pytest.raises(gate.GateError):
+        engines.load(network, "onnxruntime")
+
+
+class Wrong:
+    """A back end that computes something else."""
+
+    precision = "bf16"
+    backend = "wrong"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.name, self.inputs, self.outputs, self.metadata = "net", engine.inputs, engine.outputs, engine.metadata
+
+    def __call__(self, *batch: engines.Array) -> tuple[engines.Array, ...]:
+        return tuple(np.flip(output, 1) for output in self._engine(*batch))
+
+
+def load(path: Path, precision: str, threads: int) -> Engine:
+    """The wrong back end is right in f32."""
+    engine = engines.load(path, "onnxruntime", threads=threads, proven=False)
+    return engine if precision == "f32" else Wrong(engine)
+
+
+def test_auto_falls_back_to_what_agrees_and_says_so(
+    network: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(BACKENDS, "openvino", Backend(__name__, "openvino", (".onnx",)))
+    assert engines.load(network).precision == "f32"
+    assert "net on wrong in bf16 disagrees" in caplog.text
+    with pytest.raises(gate.GateError, match="net on wrong in bf16 disagrees"):
+        engines.load(network, "openvino", "bf16")
+
+
+def test_what_is_no_reference_says_so(network: Path) -> None:
+    gate.golden_path(network).write_bytes(b"nothing")
+    with pytest.raises(engines.EngineError, match=r"net.golden.npz: not a reference .*; make it again by scripts"):
+        engines.load(network, "onnxruntime")
+
+
+BOXES = np.array([[[10, 10, 50, 90, 0.8, 0], [60, 10, 100, 90, 0.3, 0], [0, 0, 9, 9, 0.05, 0]]], np.float32)
+
+
+def changed(row: int, column: int, value: float) -> engines.Array:
+    boxes = BOXES.copy()
+    boxes[0, row, column] = value
+    return boxes
+
+
+@pytest.mark.parametrize(
+    ("boxes", "agrees"),
+    [
+        (BOXES, True),
+        (BOXES[:, ::-1], True),  # order does not matter
+        (changed(0, 0, 11), True),  # IoU 0.975
+        (changed(0, 0, 13), False),  # IoU 0.925
+        (changed(0, 4, 0.785), True),
+        (changed(0, 4, 0.77), False),
+        (changed(1, 5, 1), False),  # another class
+        (changed(1, 4, 0.0), False),  # one too few
+        (changed(2, 4, 0.5), False),  # one too many
+        (changed(2, 4, 0.07), True),  # not sure enough to count
+        (changed(0, 2, np.nan), False),
+        (np.zeros_like(BOXES), False),
+    ],
+)
+def test_boxes_agree_in_place_score_and_number(boxes: engines.Array, agrees: bool) -> None:
+    assert gate.compare_boxes(boxes, BOXES, "f32").ok is agrees
+    assert gate.compare_boxes(BOXES, boxes, "f32").ok is agrees
+
+
+def test_int8_may_turn_a_descriptor_further() -> None:
+    row, turned = np.array([[1.0, 0.0]]), np.array([[1.0, 0.1]])  # cosine 0.995
+    assert gate.compare_rows(turned, row, "int8").ok
+    assert not gate.compare_rows(turned, row, "bf16").ok
+
+
+def test_values_are_compared_by_their_largest_difference() -> None:
+    assert gate.compare_values(np.array([[100.0, 1.0]]), np.array([[101.0, 1.0]]), "f32").ok
+    assert not gate.compare_values(np.array([[97.0, 1.0]]), np.array([[100.0, 1.0]]), "f32").ok
+    assert not gate.compare_values(np.array([[np.nan]]), np.array([[1.0]]), "f32").ok
