@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from make_golden import make_golden
 from torch import Tensor
 
 from mspf.compact import with_compact_head
 from mspf.datasets import list_images, read_images
-from mspf.export import export_onnx, metadata
+from mspf.export import RunTimeNetwork, export_onnx, metadata
 from mspf.training import normalise
 from mspf.weights import load_weights, read_facts, save_weights
 
@@ -56,6 +57,10 @@ def main() -> None:
     facts |= {"seed": trained["seed"], "head_fitted_to": ", ".join(names)}
     export_onnx(network, options.onnx, size_hw, facts)
     save_weights(network, options.onnx.with_suffix(".safetensors"), facts, half=not options.float32)
+    with torch.inference_mode():
+        rows = RunTimeNetwork(network).eval()
+        agreement = make_golden(options.onnx, lambda images: rows(torch.from_numpy(images)).numpy())
+    print(f"against torch: {agreement}")
     print(f"{options.onnx}: {facts['descriptor_length']} numbers, weights {facts['weights_sha256']}")
 
 

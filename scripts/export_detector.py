@@ -7,6 +7,8 @@ python scripts/export_detector.py runs/detector/both/weights/last.pt pipeline/we
 import argparse
 from pathlib import Path
 
+from make_golden import make_golden
+
 from pipeline.export_detector import export
 
 
@@ -29,6 +31,7 @@ def main() -> None:
         "training_data": arguments.training,
     }
     export(arguments.weights, arguments.onnx, arguments.size, facts)
+    print(f"{arguments.onnx}: {make_golden(arguments.onnx)}")
 
 
 if __name__ == "__main__":
