@@ -166,8 +166,7 @@ def _show_scores(scores: Evaluation) -> None:
     table = Table(box=SIMPLE, title="across all cameras", title_justify="left")
     for name in ("", "IDF1", "HOTA", "AssA", "DetA", "precision", "recall", "id switches"):
         table.add_column(name, justify="right" if name else "left")
-    after = msgspec.convert(scores.after_merges, Evaluation)
-    for name, one in (("strictly online", scores), ("after merges", after)):
+    for name, one in (("strictly online", scores), ("after merges", scores.after_merges)):
         values = (one.idf1, one.hota, one.assa, one.deta, one.precision, one.recall)
         table.add_row(name, *(f"{value:.3f}" for value in values), str(one.id_switches))
     console.print(table)

@@ -7,11 +7,13 @@ much as one who changes number within a camera.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.datatypes import F32
+from pipeline.geometry import iou
 
 _MIN_IOU = 0.5
 
@@ -37,8 +39,7 @@ class Boxes:
         return Boxes(self.frame[rows], self.identity[rows], self.boxes_xywh[rows], self.consider[rows])
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(msgspec.Struct, frozen=True):
     """Cross-camera scores in 0..1 and how they came about."""
 
     idf1: float
@@ -107,7 +108,7 @@ def _steps(truth: Boxes, found: Boxes) -> list[_Step]:
 
 
 def _step(truth: Boxes, found: Boxes) -> _Step:
-    similarity = iou(truth.boxes_xywh, found.boxes_xywh)
+    similarity = iou(_xyxy(truth.boxes_xywh), _xyxy(found.boxes_xywh))
     rows, columns = linear_sum_assignment(np.where(similarity >= _MIN_IOU, -similarity, 0.0))
     ignored = [c for r, c in zip(rows, columns, strict=True) if similarity[r, c] >= _MIN_IOU and not truth.consider[r]]
     keep = np.ones(len(found.frame), np.bool_)
@@ -119,15 +120,9 @@ def _step(truth: Boxes, found: Boxes) -> _Step:
     )
 
 
-def iou(a_xywh: F32, b_xywh: F32) -> NDArray[np.float64]:
-    """(A, B) intersection over union; empty where A or B is 0."""
-    a, b = a_xywh.astype(np.float64), b_xywh.astype(np.float64)
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum((a[:, :2] + a[:, 2:])[:, None], (b[:, :2] + b[:, 2:])[None])
-    overlap = np.prod(np.clip(high - low, 0, None), axis=2)
-    union = np.prod(a[:, 2:], axis=1)[:, None] + np.prod(b[:, 2:], axis=1)[None] - overlap
-    share: NDArray[np.float64] = overlap / np.maximum(union, 1e-9)
-    return share
+def _xyxy(boxes_xywh: F32) -> NDArray[np.float64]:
+    corner, size = boxes_xywh[:, :2].astype(np.float64), boxes_xywh[:, 2:]
+    return np.hstack([corner, corner + size])
 
 
 def _sequence(steps: list[_Step]) -> dict[str, object]:

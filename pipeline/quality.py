@@ -4,6 +4,7 @@ import numpy as np
 
 from pipeline.config import QualityConfig
 from pipeline.datatypes import F32, U8
+from pipeline.geometry import area, shared_area
 
 # A standing person's box is 0.25-0.55 as wide as high; far outside it holds two people, a half, or no one.
 _ASPECT = (0.22, 0.75)
@@ -49,12 +50,9 @@ def _occluded(boxes_xyxy: F32) -> F32:
     """Largest share of each box that one other box covers; the nearer one (lower feet) loses only a third of it."""
     if len(boxes_xyxy) < 2:
         return np.zeros(len(boxes_xyxy), np.float32)
-    low = np.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])
-    high = np.minimum(boxes_xyxy[:, None, 2:], boxes_xyxy[None, :, 2:])
-    overlap = np.prod(np.clip(high - low, 0, None), axis=2)
-    area = np.prod(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], axis=1)
     in_front = boxes_xyxy[:, None, 3] >= boxes_xyxy[None, :, 3]
-    share = overlap / np.maximum(area[:, None], 1.0) * np.where(in_front, 1 / 3, 1.0)
+    overlap = shared_area(boxes_xyxy, boxes_xyxy)
+    share = overlap / np.maximum(area(boxes_xyxy)[:, None], 1.0) * np.where(in_front, 1 / 3, 1.0)
     np.fill_diagonal(share, 0.0)
     covered: F32 = np.clip(share.max(axis=1), 0, 1)
     return covered

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import structs
 
 from pipeline.errors import ConfigError
 from pipeline.evaluation import Boxes, Scores, merged, score
@@ -33,18 +34,10 @@ class CameraSummary(msgspec.Struct):
     drop_reasons: dict[str, int]
 
 
-class Evaluation(msgspec.Struct):
+class Evaluation(Scores, frozen=True):
     """Cross-camera scores in 0..1, strictly online; `after_merges` beside them."""
 
-    idf1: float
-    hota: float
-    assa: float
-    deta: float
-    precision: float
-    recall: float
-    id_switches: int
-    protocol: str
-    after_merges: dict[str, float | int | str] = {}
+    after_merges: Scores
 
 
 class Summary(msgspec.Struct):
@@ -132,7 +125,7 @@ def evaluate_run(run: Path, truth: Path) -> Evaluation:
     online = score(people, found, f"{_ONLINE}; {stamp}")
     became = read_merges(run / "events.jsonl")
     after = score(people, _with_merges(found, became), f"{_AFTER}; {stamp}")
-    return msgspec.convert({**_rounded(online), "after_merges": _rounded(after)}, Evaluation)
+    return Evaluation(**_rounded(online), after_merges=Scores(**_rounded(after)))
 
 
 def _with_merges(found: Mapping[str, Boxes], became: Mapping[int, int]) -> dict[str, Boxes]:
@@ -142,8 +135,8 @@ def _with_merges(found: Mapping[str, Boxes], became: Mapping[int, int]) -> dict[
     }
 
 
-def _rounded(scores: Scores) -> dict[str, float | int | str]:
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(scores).items()}
+def _rounded(scores: Scores) -> dict[str, Any]:
+    return {name: round(one, 4) if isinstance(one, float) else one for name, one in structs.asdict(scores).items()}
 
 
 def _trackeval_version() -> str:

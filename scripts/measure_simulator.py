@@ -20,6 +20,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from pipeline.geometry import iou
+
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
@@ -108,7 +110,7 @@ def detect(network: onnxruntime.InferenceSession, image_bgr: U8, threshold: floa
 def score_frame(tally: Tally, detections: F32, people: F64, shape: tuple[int, ...]) -> None:
     """Add one frame to the tally."""
     boxes = np.hstack([people[:, 2:4], people[:, 2:4] + people[:, 4:6]])
-    overlap = pairwise_iou(boxes, detections)
+    overlap = iou(boxes, detections)
     height, width = shape[:2]
     whole = (boxes[:, :2] > EDGE_PX).all(1) & (boxes[:, 2] < width - EDGE_PX) & (boxes[:, 3] < height - EDGE_PX)
     counted = whole & (people[:, 8] > 0.85) & (people[:, 5] > 60)
@@ -118,15 +120,6 @@ def score_frame(tally: Tally, detections: F32, people: F64, shape: tuple[int, ..
     tally.found += int((counted & found).sum())
     tally.false_alarms += int((overlap.max(0, initial=0) < 0.3).sum())
     tally.missed += [json.dumps(row) for row in people[counted & ~found].tolist()]
-
-
-def pairwise_iou(first: F64, second: F32) -> F64:
-    """(N, M) intersection over union."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (first, second)]
-    return np.asarray(shared / (areas[0][:, None] + areas[1][None] - shared + 1e-9))
 
 
 if __name__ == "__main__":

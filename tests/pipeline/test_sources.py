@@ -47,6 +47,13 @@ def copied(source, target, shift_s=0.0, **options):
     return target
 
 
+def until(condition, changed):
+    """Waits for what a capture's thread brings about."""
+    while not condition():
+        assert changed.wait(30)
+        changed.clear()
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     return write_clip(tmp_path_factory.mktemp("clips") / "whole.mp4", noise(40))
@@ -191,9 +198,7 @@ def test_a_replay_that_is_left_early_stops_its_thread(clip):
 def test_a_live_file_is_played_to_its_end_and_the_newest_picture_is_kept(tmp_path):
     changed = threading.Event()
     with LiveCapture(camera(write_clip(tmp_path / "a.mp4", noise(6), fps=60)), changed.set) as capture:
-        while not capture.state.ended:
-            assert changed.wait(30)
-            changed.clear()
+        until(lambda: capture.state.ended, changed)
         newest = capture.take()
         assert newest.index == 5
         assert capture.take() is None
@@ -218,9 +223,7 @@ def test_a_live_file_goes_on_where_it_would_be_by_now(tmp_path):
 def test_a_live_file_that_would_be_over_by_now_ends_at_once(clip):
     changed = threading.Event()
     with LiveCapture(camera(clip), changed.set, Position(index=400)) as capture:
-        while not capture.state.ended:
-            assert changed.wait(30)
-            changed.clear()
+        until(lambda: capture.state.ended, changed)
         assert capture.take() is None
     assert capture.state.reason == "end of file"
 
@@ -228,9 +231,7 @@ def test_a_live_file_that_would_be_over_by_now_ends_at_once(clip):
 def test_a_live_file_that_cannot_be_read_ends_with_its_reason(tmp_path):
     changed = threading.Event()
     with LiveCapture(camera(tmp_path / "none.mp4"), changed.set) as capture:
-        while not capture.state.ended:
-            assert changed.wait(30)
-            changed.clear()
+        until(lambda: capture.state.ended, changed)
     assert not capture.state.up
     assert "no such file" in capture.state.reason
 
@@ -238,9 +239,7 @@ def test_a_live_file_that_cannot_be_read_ends_with_its_reason(tmp_path):
 def test_a_live_camera_that_is_stopped_is_not_said_to_have_ended(tmp_path):
     came = threading.Event()
     with LiveCapture(camera(write_clip(tmp_path / "a.mp4", noise(6), fps=1)), came.set) as capture:
-        while not capture.state.captured:
-            assert came.wait(30)
-            came.clear()
+        until(lambda: capture.state.captured, came)
     assert (capture.state.up, capture.state.reason) == (True, "")
 
 
