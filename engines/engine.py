@@ -14,6 +14,10 @@ class EngineError(Exception):
     """A network file is missing, of the wrong kind, or cannot run on this machine."""
 
 
+class NotInstalledError(EngineError):
+    """The package of the back end is not installed."""
+
+
 class MissingDeviceError(EngineError):
     """The back end is installed, but this machine lacks the device or driver that it runs on."""
 

@@ -8,7 +8,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 from engines import cache, gate, reference
-from engines.engine import Array, Engine, EngineError, MissingDeviceError
+from engines.engine import Array, Engine, EngineError, MissingDeviceError, NotInstalledError
 
 logger = logging.getLogger(__name__)
 
@@ -22,16 +22,20 @@ class Backend:
     Attributes:
         requires: what to install if the module does not import.
         suffixes: the files that it runs.
+        function: the module's name for `load`.
         largest: the batch up to which it is proven.
     """
 
     module: str
     requires: str
     suffixes: tuple[str, ...]
+    function: str = "load"
     largest: int = 16
 
 
 BACKENDS = {  # in the order in which "auto" tries them; measured on 2 cores: OpenVINO is 1.5-2 times faster
+    "tensorrt": Backend("engines.tensorrt_backend", "mspf-pipeline[tensorrt]", (".onnx",), "load_tensorrt", 64),
+    "tensorrt-rtx": Backend("engines.tensorrt_backend", "mspf-pipeline[tensorrt-rtx]", (".onnx",), "load_rtx", 64),
     "openvino": Backend("engines.openvino_backend", "openvino", (".onnx",)),
     "onnxruntime": Backend("engines.onnxruntime_backend", "onnxruntime", (".onnx",)),
 }
@@ -53,7 +57,8 @@ def load(
         backend: one of BACKENDS, or "auto": the first that is installed, finds its device, runs this kind of file and
             agrees with the reference.
         precision: of the arithmetic; "auto" is the back end's fastest on this machine that needs no calibration
-            (OpenVINO: bf16 where the CPU has it, else f32), or f32 where that one disagrees with the reference.
+            (TensorRT: f16; OpenVINO: bf16 where the CPU has it, else f32), or f32 where that disagrees with the
+            reference.
         threads: CPU threads for one call; 0 = one for each core.
         proven: False skips the parity gate, for measuring networks that serve nobody.
         examples: typical inputs (N, ...), to compare with ONNX Runtime where no reference stands beside the file.
@@ -82,16 +87,16 @@ def load(
             except ImportError as error:
                 logger.info("%s: back end %s is not installed (%s)", path.name, name, error)
                 break
-            except MissingDeviceError as error:
-                if backend != "auto":
-                    raise
-                logger.info("%s", error)
-                break
             except gate.GateError as error:
-                logger.warning("%s", error)
-                refused.append(str(error))
-                if engine.precision == "f32":
-                    break
+                if str(error) not in refused:
+                    logger.warning("%s", error)
+                    refused.append(str(error))
+            except EngineError as error:
+                if backend != "auto" or name == names[-1]:
+                    raise
+                absent = isinstance(error, MissingDeviceError | NotInstalledError)
+                logger.log(logging.INFO if absent else logging.WARNING, "%s", error)
+                break
     if refused:
         raise gate.GateError("; ".join(refused))
     missing = " or ".join(BACKENDS[name].requires for name in names)
@@ -99,7 +104,8 @@ def load(
 
 
 def _started(path: Path, name: str, precision: str, threads: int) -> Engine:
-    engine: Engine = import_module(BACKENDS[name].module).load(path, precision, threads)
+    start = getattr(import_module(BACKENDS[name].module), BACKENDS[name].function)
+    engine: Engine = start(path, precision, threads)
     return engine
 
 

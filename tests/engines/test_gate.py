@@ -59,9 +59,10 @@ def network(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_right_network_serves_and_is_remembered(network: Path, kept: Path) -> None:
+def test_a_right_network_serves_and_is_remembered(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MSPF_PIPELINE_CACHE", str(network.parent))
     assert engines.load(network, "onnxruntime").precision == "f32"
-    (passed,) = kept.glob("passed/net-*.json")
+    (passed,) = network.parent.glob("passed/net-*.json")
     assert "batch 16: row" in passed.read_text()
 
 

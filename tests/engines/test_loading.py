@@ -23,7 +23,7 @@ def test_a_back_end_that_is_not_installed_says_what_to_install(network: Path, mo
 def test_another_kind_of_file_goes_to_the_back_end_that_runs_it(
     tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(BACKENDS, "tensorrt", Backend("engines.onnxruntime_backend", "tensorrt", (".plan",)))
+    monkeypatch.setitem(BACKENDS, "other", Backend("engines.onnxruntime_backend", "other", (".plan",)))
     plan = network.rename(tmp_path / "net.plan")
     assert engines.load(plan).backend == "onnxruntime"
     with pytest.raises(engines.EngineError, match=r"does not run \.plan files"):
@@ -33,7 +33,7 @@ def test_another_kind_of_file_goes_to_the_back_end_that_runs_it(
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"backend": "cuda"}, "backend 'cuda' is unknown; choose one of auto, openvino, onnxruntime"),
+        ({"backend": "cuda"}, "backend 'cuda' is unknown; choose one of auto, tensorrt, tensorrt-rtx, openvino, onnxruntime"),
         ({"precision": "int3"}, "precision 'int3' is unknown; choose one of auto, f32, bf16, f16"),
         ({"threads": -1}, "threads is -1; give a positive number, or 0 for all cores"),
     ],
@@ -51,5 +51,5 @@ def test_a_missing_file_and_another_kind_of_file_are_told_apart(tmp_path: Path) 
 
 
 def test_importing_engines_imports_no_back_end() -> None:
-    heavy = "{'openvino', 'onnxruntime', 'torch', 'tensorrt'}"
+    heavy = "{'openvino', 'onnxruntime', 'torch', 'tensorrt', 'tensorrt_rtx', 'cuda'}"
     subprocess.run([sys.executable, "-c", f"import engines, sys; assert not {heavy} & set(sys.modules)"], check=True)
