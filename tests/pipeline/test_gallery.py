@@ -134,6 +134,58 @@ def test_any_order_of_coming_and_going_leaves_everybody_with_their_own_prototype
         assert np.array_equal(known.get(who).prototypes, prototype[None])
 
 
+def test_an_identity_that_was_never_described_resembles_nobody():
+    assert gallery(person(1), person(2, -X)).similarity(X[None]).tolist() == [[0, -1]]
+
+
+def test_the_nearest_come_best_first_and_the_older_identity_first_where_they_are_equal():
+    nearest = gallery(person(7, X, Y), person(3, X), person(1, Z)).nearest(np.stack([X, Z]), 2)
+    assert nearest.ids.tolist() == [[3, 7], [1, 3]]
+    assert nearest.similarity.tolist() == [[1, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("sketched_from", [0, 1000])
+def test_fewer_identities_than_asked_for_are_all_there_are(sketched_from):
+    known = Gallery(3, 2, sketched_from)
+    assert known.nearest(X[None], 5).ids.shape == (1, 0)
+    known.add(person(4, X))
+    known.add(person(5))
+    assert known.nearest(X[None], 5).ids.tolist() == [[4, 5]]
+    assert known.nearest(np.zeros((0, 3), np.float32), 5).similarity.shape == (0, 2)
+
+
+people = st.integers(1, 30)
+changes = st.one_of(
+    st.tuples(st.just("describe"), people, st.integers(0, 5)),
+    st.tuples(st.just("forget"), people, st.integers(0, 5)),
+    st.tuples(st.just("absorb"), people, people),
+    st.tuples(st.just("remove"), people, st.just(0)),
+)
+
+
+@given(st.lists(changes, max_size=120), st.integers(0, 2**32 - 1))
+def test_a_sketched_gallery_answers_as_brute_force_does_after_any_changes(made, seed):
+    rng = np.random.default_rng(seed)
+    known = Gallery(16, 3, sketched_from=4)
+    for change, who, other in made:
+        if change == "describe":
+            if who not in known:
+                known.add(Identity(who, np.zeros((0, 16), np.float32), 0.0, 0.0, frozenset(), False))
+            known.describe(who, key(other), unit(*rng.standard_normal(16)), 1.0)
+        elif who in known and change == "forget":
+            known.forget(who, key(other))
+        elif who in known and change == "remove":
+            known.remove(who)
+        elif change == "absorb" and who in known and other in known and who != other:
+            known.absorb(who, other)
+    queries = np.stack([unit(*rng.standard_normal(16)) for _ in range(3)])
+    nearest = known.nearest(queries, 4)
+    for query, ids, similarity in zip(queries, nearest.ids, nearest.similarity, strict=True):
+        best = {who: max((known.get(who).prototypes @ query).tolist(), default=0.0) for who in known.ids.tolist()}
+        assert similarity.tolist() == pytest.approx(sorted(best.values(), reverse=True)[:4], abs=1e-6)
+        assert similarity.tolist() == pytest.approx([best[who] for who in ids.tolist()], abs=1e-6)
+
+
 def test_the_mean_of_embeddings_is_a_unit_vector_weighted_by_quality():
     got = mean_embedding(np.stack([X, Y]), np.array([3, 1], np.float32))
     assert got == pytest.approx(unit(3, 1, 0))
