@@ -34,5 +34,5 @@ clean:  ## remove the environment and the runs
 	@touch $@
 
 .venv/develop.done: pyproject.toml | .venv/bin/pip
-	$(PIP) install --quiet --editable '.[evaluate,simulate,train,ultralytics,dev]'
+	$(PIP) install --quiet --editable '.[evaluate,simulate,train,ultralytics,tensorrt-rtx,dev]'
 	@touch $@ .venv/run.done

@@ -1,4 +1,4 @@
-"""The little of CUDA that an engine needs, through cuda-python: which GPU, memory, a stream, graphs."""
+"""The little of CUDA that an engine needs, through cuda-bindings: which GPU, memory, a stream, graphs."""
 
 import ctypes
 from collections.abc import Callable
@@ -31,16 +31,16 @@ def gpu() -> Gpu:
 
     Raises:
         MissingDeviceError: there is no GPU, or its driver is too old.
-        NotInstalledError: cuda-python is not installed.
+        NotInstalledError: cuda-bindings is not installed.
     """
     try:
-        ctypes.CDLL("libcuda.so.1")  # asked first, since importing cuda-python takes longer
+        ctypes.CDLL("libcuda.so.1")  # asked first, since importing cuda-bindings takes longer
     except OSError as error:
         raise MissingDeviceError("no NVIDIA driver here; set backend auto") from error
     try:
         from cuda.bindings import runtime
     except ImportError as error:
-        raise NotInstalledError("cuda-python is not installed; pip install 'mspf-pipeline[tensorrt]'") from error
+        raise NotInstalledError("cuda-bindings is not installed; pip install 'mspf-pipeline[tensorrt]'") from error
     status, count = runtime.cudaGetDeviceCount()
     if int(status) or not count:
         raise MissingDeviceError(f"no NVIDIA GPU that CUDA can use here ({status.name}); set backend auto")

@@ -8,13 +8,13 @@ import ast
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from engines import cache, cuda, gate, onnxruntime_backend, plans, reference
+from engines import cache, cuda, gate, plans, reference
 from engines.engine import EngineError, NotInstalledError
 from engines.plans import Plan, PlanKey, Profile
 
@@ -122,7 +122,7 @@ def _serialised(path: Path, key: PlanKey, folder: Path, progress: Progress | Non
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # f32 means f32
     for one in plans.profiles(key.max_batch):
-        config.add_optimization_profile(_profile(builder, network, one, _long_side(path)))
+        config.add_optimization_profile(_profile(builder, network, one, long_side(_metadata(path))))
     monitor = progress and _monitor(trt, progress)
     if monitor:
         config.progress_monitor = monitor
@@ -222,6 +222,8 @@ def _converted(path: Path, precision: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as scratch:
         half = Path(scratch) / path.name
         to_float16(path, half)
+        from engines import onnxruntime_backend
+
         engine = onnxruntime_backend.load(half, "f32", 1)
         golden = reference.find(path, engine)
         if golden:
@@ -243,10 +245,10 @@ def _metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
-def _long_side(path: Path) -> int:
-    """The longer side of the pictures that the file was made for."""
+def long_side(metadata: Mapping[str, str]) -> int:
+    """The longer side of the pictures that a network was made for."""
     try:
-        return int(max(ast.literal_eval(_metadata(path).get("imgsz", ""))))
+        return int(max(ast.literal_eval(metadata.get("imgsz", ""))))
     except (SyntaxError, ValueError, TypeError):
         return LONG_SIDE
 

@@ -1,13 +1,14 @@
-"""The command line: run, simulate, evaluate, check."""
+"""The command line: run, simulate, evaluate, build, check."""
 
+import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -22,6 +23,9 @@ from pipeline.errors import ConfigError, PipelineError, SourceError, StoreError
 from pipeline.results import Evaluation, Summary, evaluate_run
 from pipeline.sinks import write_json
 from pipeline.telemetry import CameraCounters
+
+if TYPE_CHECKING:
+    from pipeline.build import Built
 
 app = typer.Typer(
     add_completion=False,
@@ -96,15 +100,17 @@ def _replay(site: Site, out: Path, video: bool) -> Summary:
 
 
 def _live(site: Site, out: Path, video: bool, seconds: float | None) -> Summary:
+    from pipeline.build import prepare
     from pipeline.export_detector import resolve_detector
     from pipeline.processes import log_to
     from pipeline.supervisor import Supervisor
 
     log_to(out / "pipeline.log", "supervisor")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop is a Ctrl-C
-    # Here, since every worker would export a .pt for itself, and be killed as silent when that takes long.
+    # Here, since every worker would export and build for itself, and be killed as silent when that takes long.
     detector = msgspec.structs.replace(site.detector, model=str(resolve_detector(site.detector.model)))
     site = msgspec.structs.replace(site, detector=detector)
+    prepare(site)
     with _progress() as show:
         return Supervisor(site, out, video=video, seconds=seconds, on_progress=show).run()
 
@@ -209,6 +215,61 @@ def evaluate(
     scores = evaluate_run(run_dir, truth)
     write_json(run_dir / "evaluation.json", scores)
     _show_scores(scores)
+
+
+@app.command()
+def build(
+    models: Annotated[list[str] | None, typer.Argument(help="Networks: .onnx files, or a YOLO .pt.")] = None,
+    cams: Annotated[Path | None, typer.Option("--cams", help="A site, whose two networks are built.")] = None,
+    precision: Annotated[str, typer.Option(help="fp16, fp32, int8 (of a quantised file), or auto.")] = "auto",
+    max_batch: Annotated[int, typer.Option(help="Most pictures in one call.")] = 64,
+    engine_dir: Annotated[
+        Path | None, typer.Option(help="Where plans are kept; default ~/.cache/mspf-pipeline.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="tensorrt or tensorrt-rtx; default: what is installed.")] = None,
+) -> None:
+    """Build TensorRT plans of networks ahead of the first run, and time them.
+
+    Example: mspf-pipeline build --cams cams.yaml
+    """
+    from pipeline.build import build_plan, site_networks
+    from pipeline.export_detector import resolve_detector
+
+    if not models and not cams:
+        raise ConfigError("nothing to build; give network files, or --cams cams.yaml")
+    if engine_dir:
+        os.environ["MSPF_PIPELINE_CACHE"] = str(engine_dir)
+    paths = [resolve_detector(model) for model in models or ()]
+    paths += site_networks(load_site(cams)) if cams else ()
+    chosen = {"fp16": "f16", "fp32": "f32"}.get(precision, precision)
+    with Progress(*Progress.get_default_columns(), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(phase: str, done: int, steps: int) -> None:
+            bar.update(task, description=phase, completed=done, total=steps)
+
+        built = [build_plan(path, backend, chosen, max_batch, show) for path in paths]
+    _show_plans(built)
+    if engine_dir:
+        console.print(f"runs find them with MSPF_PIPELINE_CACHE={engine_dir}", soft_wrap=True)
+
+
+def _show_plans(built: "Sequence[Built]") -> None:
+    from pipeline.build import TIMED_BATCHES
+
+    key = built[0].plan.key
+    table = Table(
+        box=SIMPLE, title=f"{key.flavour} {key.version}, at most {key.max_batch} at once", title_justify="left"
+    )
+    for name in ("network", "in", "layers", "MB", "build s", *(f"ms b{batch}" for batch in TIMED_BATCHES)):
+        table.add_column(name, justify="left" if name in ("network", "in") else "right", overflow="fold")
+    for one in built:
+        facts = (f"{one.plan.layers}", f"{one.plan.size / 1e6:.1f}", f"{one.plan.seconds:.1f}")
+        latency = [f"{value:.2f}" for value in one.latency_ms] or ["-"] * len(TIMED_BATCHES)
+        table.add_row(Path(one.name).stem, one.plan.key.precision, *facts, *latency)
+    console.print(table)
+    for one in built:
+        console.print(f"{one.plan.path}{f': not timed, {one.untimed}' if one.untimed else ''}", soft_wrap=True)
 
 
 @app.command()

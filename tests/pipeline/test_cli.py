@@ -6,8 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app, console, main
+from tests.pipeline.networks import write_reid
 
-COMMANDS = ["run", "simulate", "evaluate", "check"]
+COMMANDS = ["run", "simulate", "evaluate", "build", "check"]
 
 
 def test_the_help_names_every_command():
@@ -73,6 +74,34 @@ def test_a_detector_that_is_none_is_told_before_any_process_starts(monkeypatch, 
     status, out, err = run(monkeypatch, capsys, "run", "--cams", path, "--out", tmp_path / "out", "--live")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "'yolo.weights' is neither 'default'" in err
+
+
+def test_nothing_to_build_is_one_line(monkeypatch, capsys):
+    status, _, err = run(monkeypatch, capsys, "build")
+    assert (status, err) == (2, "nothing to build; give network files, or --cams cams.yaml\n")
+
+
+def test_a_plan_that_cannot_be_built_is_one_line(monkeypatch, capsys, tmp_path):
+    for arguments, says in (
+        (["net.onnx"], "net.onnx: no such network file; check the path"),
+        (["net.onnx", "--backend", "openvino"], "no such network file"),
+        (["net.weights"], "'net.weights' is neither 'default'"),
+    ):
+        status, out, err = run(monkeypatch, capsys, "build", *arguments)
+        assert (status, out.strip(), err.count("\n")) == (2, "", 1)
+        assert says in err
+
+
+def test_a_plan_is_built_and_shown(monkeypatch, capsys, tmp_path):
+    pytest.importorskip("tensorrt_rtx")
+    monkeypatch.setenv("MSPF_PIPELINE_CACHE", "")  # put back afterwards what --engine-dir sets
+    network = write_reid(tmp_path / "net.onnx")
+    options = ("--precision", "fp16", "--engine-dir", tmp_path, "--backend", "tensorrt-rtx")
+    status, out, _ = run(monkeypatch, capsys, "build", network, *options)
+    assert status == 0
+    assert " net " in out
+    assert "f16" in out
+    assert len(list(tmp_path.glob("plans/*.plan"))) == 1
 
 
 def test_brackets_in_a_path_are_shown_as_they_are():
