@@ -99,6 +99,43 @@ class Mosaic:
         self.image_bgr[row * height : (row + 1) * height, column * width : (column + 1) * width] = cell
 
 
+class FilmFile:
+    """A file for FFmpeg to write. FFmpeg passes over some failures of a disk; this one keeps the first for `check`."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._failure: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        """Always the length of the content, whether it could be written or not."""
+        if self._failure is None:
+            try:
+                self._file.write(content)
+            except OSError as error:
+                self._failure = error
+        return len(content)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """The new place."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The place."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Writes what is buffered."""
+        try:
+            self._file.close()
+        except OSError as error:
+            self._failure = self._failure or error
+
+    def check(self) -> None:
+        """Raises OSError, the first one, when anything could not be written."""
+        if self._failure:
+            raise self._failure
+
+
 class VideoWriter:
     """An H.264 file whose frames carry their times; `with` opens and finishes it. A finish that fails is logged.
 
@@ -127,6 +164,7 @@ class VideoWriter:
         frame.pts, frame.time_base = pts, Fraction(1, _CLOCK)
         try:
             self._container.mux(self._stream.encode(frame))
+            self._file.check()
         except (av.error.FFmpegError, OSError) as error:
             self._failed = True  # told here, and not again on leaving
             raise self._failure(error) from error
@@ -137,7 +175,7 @@ class VideoWriter:
     def __enter__(self) -> Self:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("wb")  # FFmpeg, given a path, keeps quiet when the last bytes do not fit
+            self._file = FilmFile(self._path)
         except OSError as error:
             raise self._failure(error) from error
         # Fragments: what was written stays playable when the process dies.
@@ -152,10 +190,11 @@ class VideoWriter:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         try:
-            with self._file:
-                if self._last_pts >= 0 and kind is None and not self._failed:
-                    self._container.mux(self._stream.encode(None))
-                self._container.close()
+            if self._last_pts >= 0 and kind is None and not self._failed:
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
+            self._file.close()
+            self._file.check()
         except (av.error.FFmpegError, OSError) as error:
             if kind is None and not self._failed:
                 log.error("%s; its end is missing", self._failure(error))

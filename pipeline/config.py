@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+import yaml
 from msgspec import Meta
 
 from pipeline.errors import ConfigError
@@ -16,11 +17,13 @@ Positive = Annotated[float, Meta(gt=0, le=1e9)]
 Instant = Annotated[float, Meta(ge=-1e12, le=1e12)]  # limits keep nan and inf out
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
+Few = Annotated[int, Meta(ge=1, le=1000)]
+Text = Annotated[str, Meta(min_length=1)]
 CameraId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 _SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # Userinfo goes up to the last @, since passwords are often not percent-encoded; tokens are told by their names.
-_USERINFO = re.compile(r"(?<=://).*(?=@)")
+_USERINFO = re.compile(r"(:/+).*(?=@)|[^\s:/]+:(?!/)\S*(?=@)")
 _TOKEN = re.compile(r"((?:pass|pwd|psw|token|key|secret|auth|sig)[^=&\s/]*=)[^&\s]*", re.IGNORECASE)
 
 
@@ -38,7 +41,7 @@ class CameraConfig(_Section, frozen=True):
     """
 
     id: CameraId
-    url: str
+    url: Text
     started_at: Instant = 0.0
     max_age_s: Positive = 10.0
 
@@ -61,7 +64,7 @@ class DetectorConfig(_Section, frozen=True):
         min_score: boxes below are dropped before tracking.
     """
 
-    model: str = "default"
+    model: Text = "default"
     backend: str = "auto"
     precision: str = "auto"
     min_score: Share = 0.1
@@ -82,7 +85,7 @@ class TrackerConfig(_Section, frozen=True):
     high_score: Share = 0.25
     min_iou: Share = 0.15
     lost_after_s: Positive = 1.0
-    confirm_frames: Count = 2
+    confirm_frames: Few = 2
 
 
 class QualityConfig(_Section, frozen=True):
@@ -111,13 +114,13 @@ class ReidConfig(_Section, frozen=True):
         max_batch: most crops described in one step.
     """
 
-    model: str = "default"
+    model: Text = "default"
     backend: str = "auto"
     precision: str = "auto"
     refresh_s: Positive = 1.0
-    bank: Count = 4
+    bank: Few = 4
     split_below: Share = 0.4
-    max_batch: Count = 16
+    max_batch: Few = 16
 
 
 class MatcherConfig(_Section, frozen=True):
@@ -146,7 +149,7 @@ class MatcherConfig(_Section, frozen=True):
     min_embeddings: Count = 3
     decide_after_s: Positive = 1.5
     confirm_after_s: Positive = 1.0
-    prototypes: Count = 8
+    prototypes: Few = 8
     forget_after_s: Positive = 3600.0
     max_identities: Count = 20_000
 
@@ -160,7 +163,7 @@ class Site(_Section, frozen=True):
     """
 
     cameras: Annotated[tuple[CameraConfig, ...], Meta(min_length=1)]
-    truth: str | None = None
+    truth: Text | None = None
     cameras_per_worker: Count = 4
     detector: DetectorConfig = DetectorConfig()
     tracker: TrackerConfig = TrackerConfig()
@@ -171,7 +174,7 @@ class Site(_Section, frozen=True):
 
 def redact(text: str) -> str:
     """The text with every URL's user, password and token replaced by ***."""
-    return _TOKEN.sub(r"\1***", _USERINFO.sub("***", text))
+    return _TOKEN.sub(r"\1***", _USERINFO.sub(lambda found: f"{found[1] or ''}***", text))
 
 
 def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
@@ -182,13 +185,15 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
             a ${NAME} is not set, the truth is no folder.
     """
     try:
-        site = msgspec.yaml.decode(path.read_bytes(), type=Site)
+        content = path.read_bytes()
+        site = msgspec.yaml.decode(content, type=Site)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the site: {error.strerror}; give an existing cams.yaml") from error
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_explain(str(error))}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {redact(' '.join(str(error).split()))}") from error
+    _check_keys(path, yaml.compose(content, Loader=yaml.SafeLoader))
     _check_ids(path, site)
     cameras = tuple(_resolve(path, camera, environ) for camera in site.cameras)
     truth = str(path.parent / site.truth) if site.truth is not None else None
@@ -201,6 +206,21 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
         detector=msgspec.structs.replace(site.detector, model=_model_path(path, site.detector.model)),
         reid=msgspec.structs.replace(site.reid, model=_model_path(path, site.reid.model)),
     )
+
+
+def _check_keys(path: Path, node: yaml.Node) -> None:
+    """Refuses a key that stands twice in one place: YAML would take the last and forget the others."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise ConfigError(f"{path}: line {line}: {key.value!r} stands there twice; keep one")
+            seen.add(key.value)
+            _check_keys(path, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _check_keys(path, value)
 
 
 def _check_ids(path: Path, site: Site) -> None:

@@ -68,7 +68,7 @@ class Embedder:
         try:
             return cls(engines.load(path, config.backend, config.precision), str(path))
         except engines.EngineError as error:
-            raise EngineFailure(str(error)) from error
+            raise EngineFailure(f"reid.model: {error}") from error
 
     def embed(self, crops: Sequence[Crop]) -> F32:
         """(N, D) unit rows, (0, D) for no crops.

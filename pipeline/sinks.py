@@ -5,6 +5,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -212,4 +213,6 @@ def write_json(path: Path, value: object) -> None:
         part.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
         part.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         raise StoreError(f"{path}: cannot write: {error.strerror}; free space or give another --out") from error

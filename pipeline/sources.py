@@ -138,14 +138,18 @@ def _unopened(camera: CameraConfig, error: Exception) -> str:
     if not camera.is_file:  # a host that accepts and stays silent ends as invalid data
         advice[av.error.InvalidDataError] = advice[av.error.ExitError]
     reason = next((text for kind, text in advice.items() if isinstance(error, kind)), "")
-    return f"{camera.id}: cannot open {camera.safe_url}: {reason or redact(str(error).replace(camera.url, ''))}"
+    return f"{camera.id}: cannot open {camera.safe_url}: {reason or _told(camera, error)}"
 
 
 def _broken(camera: CameraConfig, count: int, seconds: float, error: Exception) -> str:
     if isinstance(error, av.error.ExitError):
         return f"{camera.id}: no frame for {camera.max_age_s:g} s from {camera.safe_url}; check it or raise max_age_s"
-    reason = redact(str(error).replace(camera.url, ""))
-    return f"{camera.id}: {camera.safe_url} broke after {count} frames ({seconds:.1f} s): {reason}"
+    return f"{camera.id}: {camera.safe_url} broke after {count} frames ({seconds:.1f} s): {_told(camera, error)}"
+
+
+def _told(camera: CameraConfig, error: Exception) -> str:
+    reason = error.strerror if isinstance(error, (av.error.FFmpegError, OSError)) else None
+    return redact(reason or str(error).replace(camera.url, ""))
 
 
 def _read_webcam(camera: CameraConfig) -> Iterator[Timed]:

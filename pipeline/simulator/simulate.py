@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.annotate import FilmFile
 from pipeline.errors import ConfigError, StoreError
 from pipeline.simulator.camera import MAX_CAMERAS, Camera, site_cameras
 from pipeline.simulator.cast import random_cast
@@ -199,7 +200,7 @@ class Clip:
     """An H.264 file being written: constant frame rate, timestamps from 0, a key frame every 2 s, no B-frames."""
 
     def __init__(self, path: Path, simulation: Simulation) -> None:
-        self._file = path.open("wb")  # FFmpeg, given a path, keeps quiet when the last bytes do not fit
+        self._file = FilmFile(path)
         self._container = av.open(self._file, "w", format="mp4")
         stream = self._container.add_stream("libx264", rate=simulation.fps)
         stream.width, stream.height = simulation.size_wh
@@ -218,10 +219,11 @@ class Clip:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with self._file:
-                if kind is None:
-                    self._container.mux(self._stream.encode(None))
-                self._container.close()
+            if kind is None:
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
+            self._file.close()
+            self._file.check()
         except (av.error.FFmpegError, OSError):
             if kind is None:  # else the first error says it
                 raise
@@ -233,6 +235,7 @@ class Clip:
         frame.time_base = Fraction(1, self._fps)
         self._written += 1
         self._container.mux(self._stream.encode(frame))
+        self._file.check()
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

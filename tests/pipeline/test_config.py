@@ -70,6 +70,12 @@ A = "{id: a, url: a.mp4}"
         ("cameras: [{id: a}]", "missing required field `url`"),
         ("cameras: [{id: a/b, url: a.mp4}]", r"matching regex.*cameras\[.*\].id"),
         (f"cameras: [{A}, {{id: b, url: b.mp4}}, {A}]", "id 'a' occurs 2 times; ids must differ"),
+        ("cameras: [{id: a, url: ''}]", r"length >= 1.*cameras\[.*\].url"),
+        (f"cameras: [{A}]\ntruth: ''", "length >= 1.*truth"),
+        (f"cameras: [{A}]\nmatcher: {{prototypes: 100000000}}", "`int` <= 1000.*matcher.prototypes"),
+        (f"cameras: [{A}]\nreid: {{bank: 1}}\nreid: {{bank: 2}}", "line 3: 'reid' stands there twice; keep one"),
+        ("cameras: [{id: a, url: a.mp4,\n id: b}]", "line 2: 'id' stands there twice; keep one"),
+        ("&a [*a]", "Expected `object`, got `array`"),
         ("cameras: []", "length >= 1.*cameras"),
         ("truth: x", "missing required field `cameras`"),
         ("", "Expected `object`, got `null`"),
@@ -138,6 +144,9 @@ AWKWARD = [
     ("rtsp://h/user=me&password=hunter2&channel=1", "rtsp://h/user=me&password=***&channel=1"),
     ("rtsp://h/user=me_password=hunter2_channel=1", "rtsp://h/user=me_password=***"),
     ("rtsp://me:hunter2@h/1?auth=hunter2", "rtsp://***@h/1?auth=***"),
+    ("rtsp:/me:hunter2@h/1", "rtsp:/***@h/1"),
+    ("me:hunter2@h/1", "***@h/1"),
+    ("me:hun/ter2:hunter2@h/1", "***@h/1"),
 ]
 
 
