@@ -30,23 +30,35 @@ class AugmentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def augment(images: Tensor, size_hw: tuple[int, int], config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Changed copies at the wanted size: (B, 3, H, W) in 0..255 -> (B, 3, *size_hw) in 0..255."""
+    """Changed copies at the wanted size: (B, 3, H, W) in 0..255 -> (B, 3, *size_hw) in 0..255.
+
+    Args:
+        generator: of the images' device, so that nothing travels.
+    """
     images = _warp(images, size_hw, config, generator)
     if config.blur:
         images = _blur(images, config, generator)
     images = _recolour(images, config, generator)
     if config.noise:
-        strength = config.noise * torch.rand(len(images), 1, 1, 1, generator=generator)
-        images = images + strength * torch.randn(images.shape, generator=generator)
+        strength = config.noise * _uniform(generator, len(images), 1, 1, 1)
+        images = images + strength * _normal(generator, *images.shape)
     return _erase(images.clamp(0, 255), config, generator)
+
+
+def _uniform(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def _normal(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device)
 
 
 def _warp(images: Tensor, size_hw: tuple[int, int], config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Shifted, scaled and flipped; outside the image its edge goes on."""
     batch = len(images)
-    uniform = torch.rand(4, batch, generator=generator) * 2 - 1
-    mirror = 1 - 2 * (torch.rand(batch, generator=generator) < config.flip).float()
-    theta = torch.zeros(batch, 2, 3)
+    uniform = _uniform(generator, 4, batch) * 2 - 1
+    mirror = 1 - 2 * (_uniform(generator, batch) < config.flip).float()
+    theta = torch.zeros(batch, 2, 3, device=images.device)
     theta[:, 0, 0] = (1 + config.scale * uniform[0]) * mirror
     theta[:, 1, 1] = 1 + config.scale * uniform[1]
     theta[:, :, 2] = 2 * config.shift * uniform[2:].T
@@ -56,12 +68,13 @@ def _warp(images: Tensor, size_hw: tuple[int, int], config: AugmentConfig, gener
 
 def _blur(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Some images through half or quarter size and back."""
-    chosen = torch.rand(len(images), generator=generator) < config.blur
-    factor = 2 if torch.rand((), generator=generator) < 0.7 else 4
-    small = functional.avg_pool2d(images[chosen], factor)
-    blurred = images.clone()
-    blurred[chosen] = functional.interpolate(small, scale_factor=factor, mode="bilinear")
-    return blurred
+    chosen = _uniform(generator, len(images), 1, 1, 1)
+    for factor, share in ((2, 0.7), (4, 0.3)):
+        small = functional.avg_pool2d(images, factor)
+        blurred = functional.interpolate(small, images.shape[2:], mode="bilinear")
+        images = torch.where(chosen < config.blur * share, blurred, images)
+        chosen = torch.where(chosen < config.blur * share, 1.0, chosen - config.blur * share)
+    return images
 
 
 def _recolour(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -69,7 +82,7 @@ def _recolour(images: Tensor, config: AugmentConfig, generator: torch.Generator)
     batch = len(images)
 
     def gain(deviation: float, channels: int = 1) -> Tensor:
-        return torch.exp(deviation * torch.randn(batch, channels, 1, 1, generator=generator))
+        return torch.exp(deviation * _normal(generator, batch, channels, 1, 1))
 
     images = images * (gain(config.brightness) * gain(config.colour, 3))
     grey = images.mean(1, keepdim=True)
@@ -80,15 +93,16 @@ def _recolour(images: Tensor, config: AugmentConfig, generator: torch.Generator)
 def _erase(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """A rectangle of 2-30 % of some images takes one random colour (random erasing, arXiv 1708.04896)."""
     batch, _, height, width = images.shape
-    area = 0.02 + 0.28 * torch.rand(batch, generator=generator)
-    aspect = torch.exp(torch.empty(batch).uniform_(-1.2, 1.2, generator=generator))
+    area = 0.02 + 0.28 * _uniform(generator, batch)
+    aspect = torch.exp(1.2 * (2 * _uniform(generator, batch) - 1))
     high = (area * aspect).sqrt().clamp(max=1) * height
     wide = (area / aspect).sqrt().clamp(max=1) * width
-    top = torch.rand(batch, generator=generator) * (height - high)
-    left = torch.rand(batch, generator=generator) * (width - wide)
-    erased = torch.rand(batch, generator=generator) < config.erase
-    y, x = torch.arange(height)[None, :, None], torch.arange(width)[None, None]
+    top = _uniform(generator, batch) * (height - high)
+    left = _uniform(generator, batch) * (width - wide)
+    erased = _uniform(generator, batch) < config.erase
+    y = torch.arange(height, device=images.device)[None, :, None]
+    x = torch.arange(width, device=images.device)[None, None]
     inside = (y >= top[:, None, None]) & (y < (top + high)[:, None, None])
     inside = inside & (x >= left[:, None, None]) & (x < (left + wide)[:, None, None]) & erased[:, None, None]
-    fill = 255 * torch.rand(batch, 3, 1, 1, generator=generator)
+    fill = 255 * _uniform(generator, batch, 3, 1, 1)
     return torch.where(inside[:, None], fill, images)

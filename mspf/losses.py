@@ -1,34 +1,46 @@
 """What MSPF minimises: smoothed cross-entropy, batch-hard triplets and centres, averaged over its two heads."""
 
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mspf.network import FEATURE, MSPF, Features
+from mspf.network import MSPF, Features
 
 
 class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Weights and constants of L = L_CE + triplet x L_tri + centre x L_centre.
 
     Attributes:
+        classifier: linear as the paper's, or cosines of unit features and unit weights, less `cosine_margin` for the
+            true person, times `cosine_scale` (CosFace, arXiv 1801.09414).
+        metric: what stands for L_tri: batch-hard triplets as the paper's, circle loss, multi-similarity loss.
         triplet_on: features before BatchNorm as the paper has them, the same at unit length, or those after it at unit
             length, which is what a gallery compares. Measured from scratch: before BatchNorm all features share one
             large mean, at unit length nothing is left to tell them apart, and the triplets never learn.
         patch_head: f_M has a neck and a head of its own in training (not in the paper). Measured from scratch: without,
             f_G explains the labels first and the patch bodies unlearn what they start with.
-        centre_lr: of the centres' own SGD, which is independent of `centre`.
+        centre_lr: of the centres' own SGD, on the gradient of the unweighted loss.
     """
 
     smoothing: float = 0.1
+    classifier: Literal["linear", "cosine"] = "linear"
+    cosine_scale: float = 20.0
+    cosine_margin: float = 0.1
+    metric: Literal["triplet", "circle", "multi-similarity"] = "triplet"
     triplet: float = 1.0
     margin: float = 0.3
     triplet_on: Literal["raw", "unit", "necked"] = "raw"
     patch_head: bool = False
     centre: float = 0.0007
     centre_lr: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse angles between features that have no unit length."""
+        if self.metric != "triplet" and self.triplet_on == "raw":
+            raise ValueError(f"metric: {self.metric} compares unit rows; set triplet_on: unit or necked")
 
 
 def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float) -> Tensor:
@@ -44,27 +56,53 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float) -> Tenso
     return functional.relu(farthest_positive - nearest_negative + margin).mean()
 
 
-class CentreLoss(nn.Module):
-    """Mean squared distance to a learnt centre per identity (Wen et al., ECCV 2016).
+def circle_loss(features: Tensor, labels: Tensor, margin: float = 0.25, scale: float = 64.0) -> Tensor:
+    """Pairs of unit rows weighed by how far they are from their optimum (Sun et al., CVPR 2020, arXiv 2002.10857).
 
-    The loss moves the features; `update` moves the centres, by plain SGD on the unweighted loss.
+    Args:
+        features: (B, D) of length 1; labels: (B,).
     """
+    similarity = features @ features.T
+    same = labels[:, None] == labels
+    positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    pull = -scale * (1 + margin - similarity).detach().relu() * (similarity - 1 + margin)
+    push = scale * (similarity + margin).detach().relu() * (similarity - margin)
+    pulled = torch.logsumexp(pull.masked_fill(~positive, -1e4), 1)
+    pushed = torch.logsumexp(push.masked_fill(same, -1e4), 1)
+    return functional.softplus(pulled + pushed).mean()
 
-    centres: Tensor
+
+def multi_similarity_loss(
+    features: Tensor, labels: Tensor, pull: float = 2.0, push: float = 50.0, base: float = 0.5, slack: float = 0.1
+) -> Tensor:
+    """Soft-weighed pairs of unit rows that the batch makes hard (Wang et al., CVPR 2019, arXiv 1904.06627).
+
+    Args:
+        features: (B, D) of length 1; labels: (B,).
+        slack: pairs count while they are no more than this better than the hardest of the other kind.
+    """
+    similarity = features @ features.T
+    same = labels[:, None] == labels
+    positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    nearest_negative = similarity.masked_fill(same, -torch.inf).amax(1, keepdim=True)
+    farthest_positive = similarity.masked_fill(~positive, torch.inf).amin(1, keepdim=True)
+    hard_positive = positive & (similarity - slack < nearest_negative)
+    hard_negative = ~same & (similarity + slack > farthest_positive)
+    pulled = torch.exp(-pull * (similarity - base)).masked_fill(~hard_positive, 0).sum(1)
+    pushed = torch.exp(push * (similarity - base)).masked_fill(~hard_negative, 0).sum(1)
+    return (torch.log1p(pulled) / pull + torch.log1p(pushed) / push).mean()
+
+
+class CentreLoss(nn.Module):
+    """Mean squared distance to a learnt centre per identity (Wen et al., ECCV 2016); the centres start at 0."""
 
     def __init__(self, classes: int, length: int) -> None:
         super().__init__()
-        self.register_buffer("centres", torch.zeros(classes, length))
+        self.centres = nn.Parameter(torch.zeros(classes, length))
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """(B, D), (B,) -> scalar."""
         return (features - self.centres[labels]).square().sum(1).mean()
-
-    @torch.no_grad()
-    def update(self, features: Tensor, labels: Tensor, lr: float) -> None:
-        """One SGD step of the centres that this batch names."""
-        gradient = 2 / len(labels) * (self.centres[labels] - features)
-        self.centres.index_add_(0, labels, gradient, alpha=-lr)
 
 
 class Head(nn.Module):
@@ -75,41 +113,67 @@ class Head(nn.Module):
         self.config = config
         self.classifier = nn.Linear(length, classes, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
-        self.centre = CentreLoss(classes, length)
+        self.centre = CentreLoss(classes, length).requires_grad_(config.centre > 0)
 
     def forward(self, features: Tensor, necked: Tensor, labels: Tensor) -> Tensor:
         """Features before and after the neck (B, D), labels (B,) -> scalar."""
         config = self.config
-        loss = functional.cross_entropy(self.classifier(necked).float(), labels, label_smoothing=config.smoothing)
-        compared = necked if config.triplet_on == "necked" else features
-        if config.triplet_on != "raw":
+        logits = self._logits(necked, labels).float()
+        loss = functional.cross_entropy(logits, labels, label_smoothing=config.smoothing)
+        loss = loss + config.triplet * self._metric(necked if config.triplet_on == "necked" else features, labels)
+        return loss + config.centre * self.centre(features, labels) if config.centre else loss
+
+    def _logits(self, necked: Tensor, labels: Tensor) -> Tensor:
+        """(B, classes)."""
+        if self.config.classifier == "linear":
+            return cast(Tensor, self.classifier(necked))
+        cosines = functional.normalize(necked, dim=1) @ functional.normalize(self.classifier.weight, dim=1).T
+        margins = self.config.cosine_margin * functional.one_hot(labels, cosines.shape[1])
+        return self.config.cosine_scale * (cosines - margins)
+
+    def _metric(self, compared: Tensor, labels: Tensor) -> Tensor:
+        """The loss between the rows of a batch, (B, D) -> scalar."""
+        if self.config.triplet_on != "raw":
             compared = functional.normalize(compared, dim=1)
-        loss = loss + config.triplet * batch_hard_triplet(compared, labels, config.margin)
-        if config.centre:
-            loss = loss + config.centre * self.centre(features, labels)
-            self.centre.update(features.detach(), labels, config.centre_lr)
-        return loss
+        if self.config.metric == "circle":
+            return circle_loss(compared, labels)
+        if self.config.metric == "multi-similarity":
+            return multi_similarity_loss(compared, labels)
+        return batch_hard_triplet(compared, labels, self.config.margin)
 
 
 class MSPFLoss(nn.Module):
-    """The mean of the losses of g and f_L, and with `patch_head` of f_M."""
+    """The mean of the losses of g and f_L, and with `patch_head` of f_M; a feature of length 0 has no loss."""
 
     def __init__(self, network: MSPF, classes: int, config: LossConfig) -> None:
         super().__init__()
-        fused_length = network.config.fused_length
-        self.fused = Head(fused_length, classes, config)
-        self.local = Head(network.config.local_length, classes, config)
-        self.patches = Head(fused_length - FEATURE, classes, config) if config.patch_head else None
-        self.patch_neck = nn.BatchNorm1d(fused_length - FEATURE, affine=False)
+        shape = network.config
+        self.global_length = shape.global_length
+        patch_length = shape.fused_length - shape.global_length
+        self.fused = Head(shape.fused_length, classes, config)
+        self.local = Head(shape.local_length, classes, config) if shape.local_length else None
+        self.patches = Head(patch_length, classes, config) if config.patch_head and patch_length else None
+        self.patch_neck = nn.BatchNorm1d(patch_length, affine=False)
+
+    @property
+    def heads(self) -> list[Head]:
+        """Those that there are."""
+        return [head for head in (self.fused, self.local, self.patches) if head is not None]
 
     def forward(self, network: MSPF, features: Features, labels: Tensor) -> Tensor:
-        """Features of a batch and their labels (B,) -> scalar; the centres move a step."""
+        """Features of a batch and their labels (B,) -> scalar."""
         fused, local = features.fused.float(), features.local.float()
-        losses = [
-            self.fused(fused, network.fused_neck(fused), labels),
-            self.local(local, network.local_neck(local), labels),
-        ]
+        losses = [self.fused(fused, network.fused_neck(fused), labels)]
+        if self.local is not None:
+            losses.append(self.local(local, network.local_neck(local), labels))
         if self.patches is not None:
-            f_patches = fused[:, FEATURE:]
+            f_patches = fused[:, self.global_length :]
             losses.append(self.patches(f_patches, self.patch_neck(f_patches), labels))
         return torch.stack(losses).mean()
+
+    def unweigh_centres(self) -> None:
+        """Divide the centres' gradients by the weight that their loss had: they follow the unweighted one."""
+        for head in self.heads:
+            gradient = head.centre.centres.grad
+            if gradient is not None:
+                gradient.mul_(len(self.heads) / head.config.centre)

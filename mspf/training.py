@@ -1,218 +1,100 @@
-"""Training: one recipe file in, a checkpoint out, resumable at any moment."""
+"""Training step by step: network, averaged network, losses and optimisers of one run, and all of its state."""
 
-import logging
-import math
-import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from mspf.augmentation import AugmentConfig, augment
-from mspf.datasets import I64, U8, IdentitySampler, list_images, read_images
-from mspf.losses import LossConfig, MSPFLoss
-from mspf.network import MSPF, MSPFConfig
+from mspf.errors import RunError
+from mspf.losses import MSPFLoss
+from mspf.network import MSPF, Features
+from mspf.normalisation import MEAN, STD, normalise
+from mspf.photographs import ALONE, Batch, Share
+from mspf.recipe import SourceConfig, TrainConfig, learning_rate
 
-MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB in 0..1
-STD = (0.229, 0.224, 0.225)
+__all__ = ["MEAN", "STD", "Objective", "SourceConfig", "TrainConfig", "Trainer", "learning_rate", "normalise"]
 
-log = logging.getLogger(__name__)
-
-
-class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One data set of a recipe: its name, how many people of it each batch holds, and the size it is kept at."""
-
-    name: str
-    people: int
-    stored_hw: tuple[int, int] = (128, 64)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A recipe (configs/train/*.yaml).
+class Objective(nn.Module):
+    """What is minimised, as one module: images and labels in, the loss out; processes share its gradients."""
 
-    Attributes:
-        minutes: length; the schedule follows the time spent, so that any machine ends with a finished network.
-        warmup: share of the time in which the learning rate climbs; then it falls by a cosine to `final_lr`.
-        ema: decay a step of the averaged weights, which are what is shipped.
-        classifier_lr: of the classifiers, whose inputs are long, as a share of `lr`.
-        reseed_patches: patch bodies start as copies of the global one, whatever the checkpoint to start from has.
-        bf16: bfloat16 autocast.
-    """
+    def __init__(self, network: MSPF, losses: MSPFLoss, config: TrainConfig) -> None:
+        super().__init__()
+        self.network, self.losses = network, losses
+        self._dtype = DTYPES[config.precision]
+        self._features = torch.compile(network.features) if config.compile else network.features
 
-    sources: tuple[SourceConfig, ...]
-    network: MSPFConfig = MSPFConfig()
-    losses: LossConfig = LossConfig()
-    augment: AugmentConfig = AugmentConfig()
-    size_hw: tuple[int, int] = (256, 128)
-    images_per_person: int = 4
-    minutes: float = 60.0
-    lr: float = 2e-3
-    final_lr: float = 1e-5
-    warmup: float = 0.05
-    weight_decay: float = 0.02
-    ema: float = 0.998
-    classifier_lr: float = 0.1
-    reseed_patches: bool = False
-    bf16: bool = True
-    seed: int = 0
-
-
-class Photographs(msgspec.Struct, frozen=True, eq=False):
-    """One data set in memory: images (N, H, W, 3) uint8 RGB and labels (N,), unique over all data sets."""
-
-    images: U8
-    labels: I64
-
-
-def load_sources(config: TrainConfig, folders: Mapping[str, Path]) -> list[Photographs]:
-    """The recipe's data sets, decoded once; labels count on from one to the next, in sorted order of identity.
-
-    Raises:
-        KeyError: a data set without a folder.
-    """
-    loaded: list[Photographs] = []
-    classes = 0
-    for source in config.sources:
-        listed = list_images(folders[source.name])
-        pids, labels = np.unique(listed.pids, return_inverse=True)
-        loaded.append(Photographs(read_images(listed.paths, source.stored_hw), labels + classes))
-        classes += len(pids)
-        log.info("%s: %d images of %d people", source.name, len(listed), len(pids))
-    return loaded
-
-
-class Batch(msgspec.Struct, frozen=True, eq=False):
-    """Changed images (B, 3, H, W), normalised, channels last, and their labels (B,)."""
-
-    images: Tensor
-    labels: Tensor
-
-
-def normalise(images: Tensor) -> Tensor:
-    """RGB (B, 3, H, W) in 0..255 -> what the network takes."""
-    mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
-    return (images / 255 - mean) / std
-
-
-def batches(config: TrainConfig, sources: list[Photographs], seed: int) -> Iterator[Batch]:
-    """Endless mixed batches: the asked number of people from every data set."""
-    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    samplers = [
-        iter(IdentitySampler(source.labels, wanted.people, config.images_per_person, rng))
-        for source, wanted in zip(sources, config.sources, strict=True)
-    ]
-    while True:
-        images, labels = [], []
-        for source, sampler in zip(sources, samplers, strict=True):
-            rows = next(sampler)
-            raw = torch.from_numpy(source.images[rows]).permute(0, 3, 1, 2).float()
-            images.append(augment(raw, config.size_hw, config.augment, generator))
-            labels.append(torch.from_numpy(source.labels[rows]))
-        ready = normalise(torch.cat(images)).contiguous(memory_format=torch.channels_last)
-        yield Batch(ready, torch.cat(labels))
-
-
-def learning_rate(config: TrainConfig, progress: float) -> float:
-    """Linear warm-up, then a cosine; progress in 0..1."""
-    if progress < config.warmup:
-        return config.lr * (progress / config.warmup * 0.95 + 0.05)
-    fall = (progress - config.warmup) / (1 - config.warmup)
-    return config.final_lr + (config.lr - config.final_lr) * (1 + math.cos(math.pi * min(fall, 1.0))) / 2
-
-
-def load_overlap(module: nn.Module, state: Mapping[str, Tensor], strict: bool = False) -> list[str]:
-    """Copy what a checkpoint has; of tensors that grew (new people, new levels) the leading block.
-
-    Returns: the names that the checkpoint does not have.
-
-    Raises:
-        ValueError: nothing matched, or `strict` and something did not.
-    """
-    own = module.state_dict()
-    missing = [name for name in own if name not in state]
-    resized = [name for name in own if name in state and own[name].shape != state[name].shape]
-    unused = [name for name in state if name not in own]
-    if len(missing) == len(own) or (strict and (missing or resized or unused)):
-        raise ValueError(f"checkpoint does not fit: missing {missing}; resized {resized}; unused {unused}")
-    for name, tensor in own.items():
-        if name in state:
-            block = tuple(slice(min(sides)) for sides in zip(tensor.shape, state[name].shape, strict=True))
-            tensor[block] = state[name][block]
-    matched = len(own) - len(missing) - len(resized)
-    log.info("%d tensors match, %d resized, %d missing, %d unused", matched, len(resized), len(missing), len(unused))
-    return missing
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """(B, 3, H, W), (B,) -> scalar; the losses are in float32."""
+        with torch.autocast(images.device.type, self._dtype, enabled=self._dtype != torch.float32):
+            features: Features = self._features(images)
+        loss: Tensor = self.losses(self.network, features, labels)
+        return loss
 
 
 class Trainer:
-    """Network, averaged network, losses and optimiser of one run, with its clock."""
+    """Everything of a run that changes with its steps. Two trainers of one state take the same next step."""
 
-    def __init__(self, config: TrainConfig, classes: int) -> None:
+    def __init__(self, config: TrainConfig, classes: int, device: torch.device, share: Share = ALONE) -> None:
+        """
+        Raises:
+            RunError: a precision that the device does not have.
+        """
+        if config.precision == "float16" and device.type != "cuda":
+            raise RunError(f"precision: float16 trains on CUDA alone, this is {device.type}; set bfloat16 or float32")
         torch.manual_seed(config.seed)
-        self.config = config
-        self.network = MSPF(config.network).to(memory_format=torch.channels_last)
-        self.losses = MSPFLoss(self.network, classes, config.losses)
-        self.averaged = MSPF(config.network).eval().requires_grad_(False)
-        self.averaged.load_state_dict(self.network.state_dict())
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        classifiers = list(self.losses.parameters())
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "share": 1.0},
-            {"params": [p for p in trained if p.ndim <= 1], "share": 1.0, "weight_decay": 0.0},
-            {"params": classifiers, "share": config.classifier_lr},
-        ]
-        self.optimiser = torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay, fused=True)
+        self.config, self.device = config, device
+        self.network = _built(config, device)
+        self.losses = MSPFLoss(self.network, classes, config.losses).to(device)
+        self.averaged = _built(config, device)
+        self.averaged.eval().requires_grad_(False)
+        self.optimiser = _optimiser(config, self.network, self.losses)
+        centres = [head.centre.centres for head in self.losses.heads]
+        self.centre_optimiser = torch.optim.SGD(centres, config.losses.centre_lr)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+        self.objective: nn.Module = Objective(self.network, self.losses, config)
+        if share.world > 1:
+            self.objective = DistributedDataParallel(self.objective)
         self.steps = 0
-        self.minutes = 0.0
+        self.loss_sum = torch.zeros((), device=device)
+        self.losses_summed = 0
+        self.restart_average()
 
-    def initialise(self, path: Path) -> None:
-        """Start from another run's averaged weights; new patch levels start as copies of the global body."""
-        state = torch.load(path, weights_only=True)
-        missing = load_overlap(self.network, state["averaged"])
-        if self.config.reseed_patches or any(name.startswith("patch_bodies") for name in missing):
-            self.network.seed_patch_bodies()
-        load_overlap(self.losses, state["losses"])
+    def restart_average(self) -> None:
+        """The averaged weights are the present ones."""
         self.averaged.load_state_dict(self.network.state_dict())
 
-    def save(self, path: Path) -> None:
-        """Write everything that resuming needs; an interrupted write leaves the last one."""
-        parts = {
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "losses": self.losses.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "steps": self.steps,
-            "minutes": self.minutes,
-            "config": msgspec.json.encode(self.config).decode(),
-        }
-        torch.save(parts, path.with_suffix(".part"))
-        path.with_suffix(".part").replace(path)
-
-    def resume(self, path: Path) -> None:
-        """Go on where `save` was."""
-        state = torch.load(path, weights_only=True)
-        for name in ("network", "averaged", "losses", "optimiser"):
-            getattr(self, name).load_state_dict(state[name])
-        self.steps, self.minutes = state["steps"], state["minutes"]
-
-    def step(self, batch: Batch) -> float:
-        """One optimiser step; the loss."""
-        rate = learning_rate(self.config, self.minutes / self.config.minutes)
+    def step(self, batch: Batch, epoch: float) -> Tensor:
+        """One step of network, classifiers and centres; the loss, on the device."""
+        rate = learning_rate(self.config, epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
         self.network.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
-            features = self.network.features(batch.images)
-        loss = self.losses(self.network, features, batch.labels)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
+        self.losses.train()
+        loss: Tensor = self.objective(batch.images, batch.labels)
+        optimisers = [self.optimiser, self.centre_optimiser] if self.config.losses.centre else [self.optimiser]
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(self.scaler.scale(loss))
+        for optimiser in optimisers:
+            self.scaler.unscale_(optimiser)
+        self.losses.unweigh_centres()
+        if self.config.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        for optimiser in optimisers:
+            self.scaler.step(optimiser)
+        self.scaler.update()
         self.steps += 1
         self._average()
-        return float(loss.detach())
+        self.loss_sum += loss.detach()
+        self.losses_summed += 1
+        return loss.detach()
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -222,14 +104,65 @@ class Trainer:
         floating = [name for name in mine if mine[name].is_floating_point()]
         torch._foreach_lerp_([mine[n] for n in floating], [theirs[n] for n in floating], 1 - decay)
 
-    def run(self, data: Iterator[Batch], checkpoint: Path, save_every_minutes: float = 1.0) -> None:
-        """Train until the recipe's minutes are spent, saving now and then and at the end."""
-        saved_at, losses = self.minutes, []
-        while self.minutes < self.config.minutes:
-            began = time.monotonic()
-            losses.append(self.step(next(data)))
-            self.minutes += (time.monotonic() - began) / 60
-            if self.minutes - saved_at >= save_every_minutes or self.minutes >= self.config.minutes:
-                self.save(checkpoint)
-                log.info("%.2f min, step %d: loss %.3f", self.minutes, self.steps, float(np.mean(losses)))
-                saved_at, losses = self.minutes, []
+    def take_mean_loss(self) -> float:
+        """The mean loss since the last call; see `check`."""
+        self.check()
+        mean = float(self.loss_sum) / max(self.losses_summed, 1)
+        self.loss_sum.zero_()
+        self.losses_summed = 0
+        return mean
+
+    def check(self) -> None:
+        """
+        Raises:
+            RunError: a loss since the last mean was no number.
+        """
+        if not self.loss_sum.isfinite():
+            raise RunError(f"step {self.steps}: the loss is {float(self.loss_sum)}; lower lr, or precision: float32")
+
+    def state(self) -> dict[str, Any]:
+        """Everything that going on needs; the data are a function of the step."""
+        modules = ("network", "averaged", "losses", "optimiser", "centre_optimiser", "scaler")
+        return {name: getattr(self, name).state_dict() for name in modules} | {
+            "steps": self.steps,
+            "loss_sum": self.loss_sum,
+            "losses_summed": self.losses_summed,
+            "config": msgspec.json.encode(self.config).decode(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        for name in ("network", "averaged", "losses", "optimiser", "centre_optimiser", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
+        self.steps, self.losses_summed = state["steps"], state["losses_summed"]
+        self.loss_sum = state["loss_sum"].to(self.device)
+
+
+def _built(config: TrainConfig, device: torch.device) -> MSPF:
+    return MSPF(config.network).to(device).to(memory_format=torch.channels_last)
+
+
+def _optimiser(config: TrainConfig, network: MSPF, losses: MSPFLoss) -> torch.optim.Optimizer:
+    """The recipe's, in groups: matrices, vectors (norms, biases) and classifiers, each with its share of the rate."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    vector_decay = config.weight_decay if config.decay_vectors else 0.0
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.ndim > 1], "share": 1.0},
+        {"params": [p for p in trained if p.ndim <= 1], "share": 1.0, "weight_decay": vector_decay},
+        {"params": [head.classifier.weight for head in losses.heads], "share": config.classifier_lr},
+    ]
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(groups, config.lr, config.momentum, weight_decay=config.weight_decay, fused=True)
+    kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
+    return kind(groups, config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+@contextmanager
+def determinism(config: TrainConfig) -> Iterator[None]:
+    """On CUDA, the same kernels in the same order while this lasts, where the recipe asks for it."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(config.deterministic or before, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,41 +1,104 @@
-"""Train MSPF by a recipe; interrupt it at will and run it again to go on.
+"""Train a re-identification network by a recipe; interrupt it at will, the same command goes on.
 
-python scripts/train.py configs/train/mspf_x0_25_a.yaml --data market1501=DIR --data cuhk03=DIR --out runs/a
+python scripts/train.py --recipe configs/train/best.yaml --data photos/ --out runs/mine
+python scripts/train.py --recipe R --data market1501=DIR --data cuhk03=DIR --out RUN --set network.width=0.25
+torchrun --nproc-per-node 4 scripts/train.py ...      one process a GPU
 """
 
 import argparse
 import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-import msgspec
 import torch
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
-from mspf.training import TrainConfig, Trainer, batches, load_sources
+from mspf.errors import MSPFError, RecipeError
+from mspf.processes import joined_processes
+from mspf.recipe import read_recipe
+from mspf.run import Progress, train
+
+
+class Interrupts:
+    """The first SIGINT or SIGTERM asks to stop after the step at hand; the second stops at once."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, _: object) -> None:
+        self.received = number
+        signal.signal(number, signal.SIG_DFL)
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.received != 0
+
+
+def named_folders(arguments: Sequence[str]) -> dict[str, Path]:
+    """["market=a/b", "c/photos"] -> {"market": a/b, "photos": c/photos}.
+
+    Raises:
+        RecipeError: two of one name.
+    """
+    pairs = [text.split("=", 1) if "=" in text else (Path(text).resolve().name, text) for text in arguments]
+    folders = {name: Path(folder) for name, folder in pairs}
+    if len(folders) < len(pairs):
+        raise RecipeError(f"--data: two data sets are called the same ({', '.join(arguments)}); give name=DIR")
+    return folders
+
+
+def drawn_on(bar: Bar, every: int = 10) -> Callable[[Progress], None]:
+    """What moves a bar; the loss is fetched from the device only now and then."""
+    task = bar.add_task("training", loss="", total=None)
+
+    def watch(progress: Progress) -> None:
+        loss = f"loss {float(progress.loss):.3f}" if progress.step % every == 0 else None
+        fields = {} if loss is None else {"loss": f"epoch {progress.epoch:.1f} {loss}"}
+        bar.update(task, completed=progress.step, total=progress.steps, **fields)
+
+    return watch
 
 
 def main() -> None:
-    """Read the recipe and the data, train, leave OUT/last.pt."""
+    """Read the command line, train, say how to go on."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--data", action="append", required=True, metavar="NAME=DIR", help="a folder of the recipe")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--init", type=Path, help="start from this checkpoint's weights")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--data", action="append", required=True, metavar="[NAME=]DIR", help="repeat to join data sets")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN")
+    parser.add_argument("--init", type=Path, help="start from these weights: a run's last.pt, or torchreid's OSNet")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=int, help="of the CPU; as many as torch likes if left out")
     options = parser.parse_args()
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(options.threads)
-    config = msgspec.yaml.decode(options.recipe.read_bytes(), type=TrainConfig)
-    folders = {name: Path(folder) for name, folder in (pair.split("=", 1) for pair in options.data)}
-    sources = load_sources(config, folders)
-    trainer = Trainer(config, classes=1 + max(int(source.labels.max()) for source in sources))
-    checkpoint = options.out / "last.pt"
-    if checkpoint.exists():
-        trainer.resume(checkpoint)
-    elif options.init:
-        trainer.initialise(options.init)
-    options.out.mkdir(parents=True, exist_ok=True)
-    trainer.run(batches(config, sources, seed=config.seed + trainer.steps), checkpoint)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    console = Console(stderr=True)
+    handler = RichHandler(console=console, show_path=False)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    times = (MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    bar = Bar(BarColumn(), *times, TextColumn("{task.fields[loss]}"), console=console)
+    interrupts = Interrupts()
+    try:
+        with joined_processes(options.device) as place, bar if place.share.rank == 0 else nullcontext():
+            if place.share.rank > 0:
+                logging.disable(logging.INFO)
+            config = read_recipe(options.recipe, dict(pair.split("=", 1) for pair in options.set))
+            folders = named_folders(options.data)
+            done = train(config, folders, options.out, place, options.init, interrupts, drawn_on(bar))
+    except MSPFError as error:
+        sys.exit(str(error))
+    if not done:
+        console.print(f"stopped; all is saved in {options.out}: the same command goes on")
+        sys.exit(128 + interrupts.received if interrupts.received else 1)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,64 @@
 """The losses agree with their definitions."""
 
+import math
+
+import msgspec
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
 
-from mspf.losses import CentreLoss, LossConfig, MSPFLoss, batch_hard_triplet
-from mspf.network import MSPF, MSPFConfig
+from mspf.losses import (
+    CentreLoss,
+    Head,
+    LossConfig,
+    MSPFLoss,
+    batch_hard_triplet,
+    circle_loss,
+    multi_similarity_loss,
+)
+from mspf.network import MSPF, Features, MSPFConfig
+
+LABELS = torch.tensor([0, 0, 1, 1, 2, 2, 2, 0])
+
+
+def unit_rows() -> Tensor:
+    return functional.normalize(torch.randn(8, 3, generator=torch.Generator().manual_seed(0)), dim=1)
 
 
 def test_the_hardest_triplets_are_those_of_a_plain_loop() -> None:
-    features, labels = torch.randn(8, 3), torch.tensor([0, 0, 1, 1, 2, 2, 2, 0])
-    hinges = []
-    for anchor, label in zip(features, labels, strict=True):
+    features, hinges = torch.randn(8, 3), []
+    for anchor, label in zip(features, LABELS, strict=True):
         distances = (features - anchor).norm(dim=1)
-        hinges.append(max(0.0, float(distances[labels == label].max() - distances[labels != label].min() + 0.3)))
+        hinges.append(max(0.0, float(distances[label == LABELS].max() - distances[label != LABELS].min() + 0.3)))
 
-    assert float(batch_hard_triplet(features, labels, 0.3)) == pytest.approx(sum(hinges) / 8, abs=1e-5)
+    assert float(batch_hard_triplet(features, LABELS, 0.3)) == pytest.approx(sum(hinges) / 8, abs=1e-5)
+
+
+def test_circle_loss_is_that_of_a_plain_loop() -> None:
+    features, terms = unit_rows(), []
+    for anchor in range(8):
+        similarity = (features @ features[anchor]).tolist()
+        pull = [s for other, s in enumerate(similarity) if LABELS[other] == LABELS[anchor] and other != anchor]
+        push = [s for other, s in enumerate(similarity) if LABELS[other] != LABELS[anchor]]
+        pulled = sum(math.exp(-64 * max(1.25 - s, 0) * (s - 0.75)) for s in pull)
+        pushed = sum(math.exp(64 * max(s + 0.25, 0) * (s - 0.25)) for s in push)
+        terms.append(math.log1p(pulled * pushed))
+
+    assert float(circle_loss(features, LABELS)) == pytest.approx(sum(terms) / 8, rel=1e-4)
+
+
+def test_multi_similarity_loss_is_that_of_a_plain_loop() -> None:
+    features, terms = unit_rows(), []
+    for anchor in range(8):
+        similarity = (features @ features[anchor]).tolist()
+        pull = [s for other, s in enumerate(similarity) if LABELS[other] == LABELS[anchor] and other != anchor]
+        push = [s for other, s in enumerate(similarity) if LABELS[other] != LABELS[anchor]]
+        pulled = sum(math.exp(-2 * (s - 0.5)) for s in pull if s - 0.1 < max(push))
+        pushed = sum(math.exp(50 * (s - 0.5)) for s in push if s + 0.1 > min(pull))
+        terms.append(math.log1p(pulled) / 2 + math.log1p(pushed) / 50)
+
+    assert float(multi_similarity_loss(features, LABELS)) == pytest.approx(sum(terms) / 8, rel=1e-4)
 
 
 def test_identical_features_of_one_person_have_a_finite_gradient() -> None:
@@ -25,25 +69,49 @@ def test_identical_features_of_one_person_have_a_finite_gradient() -> None:
     assert features.grad.isfinite().all()
 
 
-def test_a_centre_moves_to_its_features() -> None:
-    loss = CentreLoss(classes=2, length=3)
-    features, labels = torch.ones(2, 3), torch.tensor([1, 1])
-    before = float(loss(features, labels))
-    for _ in range(20):
-        loss.update(features, labels, lr=0.2)
+def test_the_cosine_classifier_takes_its_margin_from_the_true_person_alone() -> None:
+    config = LossConfig(classifier="cosine", triplet=0.0, centre=0.0, smoothing=0.0, cosine_margin=0.5)
+    head = Head(3, 2, config)
+    head.classifier.weight.data = torch.eye(2, 3)
+    logits = head._logits(torch.tensor([[2.0, 0, 0]]), torch.tensor([0])).detach()
 
-    assert before == 3.0
-    assert float(loss(features, labels)) < 1e-3
-    assert loss.centres[0].tolist() == [0, 0, 0]
+    torch.testing.assert_close(logits, torch.tensor([[20 * (1 - 0.5), 0.0]]))
+
+
+def test_centres_follow_the_unweighted_loss_whatever_its_weight() -> None:
+    torch.manual_seed(0)
+    network = MSPF(MSPFConfig(width=0.25, patches="none", compact=0)).eval()
+    features, labels = network.features(torch.ones(4, 3, 64, 32)), torch.tensor([0, 0, 2, 2])
+    features = Features(*(part.detach() for part in features))
+    plain = CentreLoss(3, 512)
+    plain(features.fused, labels).backward()
+    for weight in (0.0007, 0.07):
+        losses = MSPFLoss(network, 3, LossConfig(centre=weight))
+        losses(network, features, labels).backward()
+        losses.unweigh_centres()
+
+        torch.testing.assert_close(losses.fused.centre.centres.grad, plain.centres.grad)
+
+
+def test_a_metric_over_angles_wants_unit_rows() -> None:
+    with pytest.raises(msgspec.ValidationError, match="triplet_on"):
+        msgspec.convert({"metric": "circle"}, LossConfig)
 
 
 @pytest.mark.parametrize(
-    "config",
-    [LossConfig(), LossConfig(triplet_on="necked", patch_head=True), LossConfig(triplet_on="unit", centre=0.0)],
-    ids=["paper", "necked, patch head", "unit"],
-)
-def test_the_whole_loss_reaches_every_trained_weight(config: LossConfig) -> None:
-    network = MSPF(MSPFConfig(width=0.25, compact=0))
+    ("config", "shape"),
+    [
+        (LossConfig(), MSPFConfig(width=0.25, compact=0)),
+        (LossConfig(triplet_on="necked", patch_head=True), MSPFConfig(width=0.25, compact=0, pool="gem")),
+        (LossConfig(triplet_on="unit", centre=0.0, metric="circle", classifier="cosine"),
+         MSPFConfig(width=0.25, compact=0, patches="none", whole="osnet")),
+        (LossConfig(triplet_on="necked", metric="multi-similarity"),
+         MSPFConfig(width=0.25, compact=0, patches="2", whole="none")),
+    ],
+    ids=["paper", "necked, patch head, GeM", "unit, circle, cosine, OSNet alone", "multi-similarity, patches alone"],
+)  # fmt: skip
+def test_the_whole_loss_reaches_every_trained_weight(config: LossConfig, shape: MSPFConfig) -> None:
+    network = MSPF(shape)
     losses = MSPFLoss(network, classes=3, config=config)
     labels = torch.tensor([0, 0, 2, 2])
     losses(network, network.features(torch.randn(4, 3, 128, 64)), labels).backward()

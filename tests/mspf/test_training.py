@@ -1,121 +1,280 @@
-"""A run learns, stops, goes on where it was, and hands its weights to the next recipe."""
+"""A run learns, stops anywhere, goes on to the same weights, and hands them to the next recipe."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 import torch
 
-from mspf.augmentation import AugmentConfig, augment
-from mspf.network import MSPF, MSPFConfig
-from mspf.training import Photographs, SourceConfig, TrainConfig, Trainer, batches, learning_rate, load_overlap
+from mspf.checkpoint import initialise, read_checkpoint
+from mspf.errors import CheckpointError, RecipeError, RunError
+from mspf.losses import LossConfig
+from mspf.network import MSPFConfig
+from mspf.photographs import Feed, Share, load_collection
+from mspf.recipe import SourceConfig, TrainConfig
+from mspf.run import Place, train
+from mspf.run_directory import RunDirectory
+from mspf.training import Trainer
+from tests.mspf.people import market, write
+from tests.pipeline.disk import full_disk
 
-NETWORK = MSPFConfig(width=0.25, patches="none", compact=0)
+CPU = torch.device("cpu")
+HERE = Place(CPU)
 CONFIG = TrainConfig(
-    sources=(SourceConfig("a", people=2), SourceConfig("b", people=1)),
-    network=NETWORK,
+    network=MSPFConfig(width=0.25, patches="none", compact=0),
+    losses=LossConfig(triplet_on="necked"),
     size_hw=(64, 32),
+    people=4,
     images_per_person=2,
-    bf16=False,
+    epochs=2,
+    warmup_epochs=0.5,
+    ema=0.9,
+    validation_ids=2,
+    validate_every=1,
+    precision="float32",
+)  # 6 people of 4 images to train on: 3 steps an epoch
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {"shop": market(tmp_path_factory.mktemp("shop"), people=8)}
+
+
+@pytest.fixture(scope="module")
+def straight(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "straight"
+    assert train(CONFIG, folders, out, HERE)
+    return out
+
+
+def after(steps: int) -> object:
+    """A stop that is asked for when so many steps are done."""
+    counts = iter(range(1, 1_000))
+    return lambda: next(counts) >= steps
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    one, other = (read_checkpoint(folder / "last.pt") for folder in (first, second))
+    for part in ("network", "averaged", "losses"):
+        for name, tensor in one[part].items():
+            assert torch.equal(tensor, other[part][name]), f"{part}.{name}"
+
+
+def test_a_run_leaves_recipe_data_metrics_curves_and_weights(straight: Path) -> None:
+    directory = RunDirectory(straight)
+    lines = directory.metrics()
+
+    assert [(line.epoch, line.step) for line in lines] == [(1.0, 3), (2.0, 6)]
+    assert lines[-1].scores[0].queries == 8
+    assert msgspec.yaml.decode((straight / "config.yaml").read_bytes(), type=TrainConfig) == CONFIG
+    facts = msgspec.json.decode((straight / "run.json").read_bytes())
+    assert (facts["data"][0]["training_people"], facts["data"][0]["held_out_images"]) == (6, 8)
+    assert len(facts["data"][0]["sha256"]) == 64
+    assert (straight / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((straight / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.parametrize("steps", [3, 4], ids=["after an epoch", "within an epoch"])
+def test_a_run_that_is_stopped_and_goes_on_ends_at_the_very_same_weights(
+    folders: dict[str, Path], straight: Path, tmp_path: Path, steps: int
+) -> None:
+    assert not train(CONFIG, folders, tmp_path, HERE, stopped=after(steps))  # type: ignore[arg-type]
+    assert read_checkpoint(tmp_path / "last.pt")["steps"] == steps
+    assert train(CONFIG, folders, tmp_path, HERE)
+
+    assert_same_weights(straight, tmp_path)
+    first, second = (RunDirectory(folder).metrics() for folder in (straight, tmp_path))
+    assert [(line.step, line.loss, line.scores) for line in first] == [
+        (line.step, line.loss, line.scores) for line in second
+    ]
+
+
+def test_another_seed_gives_other_weights(folders: dict[str, Path], straight: Path, tmp_path: Path) -> None:
+    train(msgspec.structs.replace(CONFIG, seed=1), folders, tmp_path, HERE)
+    with pytest.raises(AssertionError, match="network"):
+        assert_same_weights(straight, tmp_path)
+
+
+def test_a_run_goes_on_with_its_own_recipe_and_data_alone(
+    folders: dict[str, Path], straight: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match=r"another recipe \(lr\).*give another --out"):
+        train(msgspec.structs.replace(CONFIG, lr=0.1), folders, straight, HERE)
+    other = {"shop": market(tmp_path, people=9)}
+    with pytest.raises(RunError, match="other images of shop"):
+        train(CONFIG, other, straight, HERE)
+
+
+def test_a_damaged_checkpoint_of_a_run_is_named(folders: dict[str, Path], straight: Path, tmp_path: Path) -> None:
+    for name in ("config.yaml", "run.json"):
+        (tmp_path / name).write_bytes((straight / name).read_bytes())
+    (tmp_path / "last.pt").write_bytes((straight / "last.pt").read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"last\.pt: damaged.*delete it to start again"):
+        train(CONFIG, folders, tmp_path, HERE)
+
+
+def test_a_full_disk_ends_a_run_with_one_clear_line(folders: dict[str, Path], tmp_path: Path) -> None:
+    with full_disk(200_000), pytest.raises(RunError, match="free"):
+        train(CONFIG, folders, tmp_path, HERE)
+
+
+def test_a_loss_that_is_no_number_ends_a_run_and_is_not_saved(folders: dict[str, Path], tmp_path: Path) -> None:
+    wild = msgspec.structs.replace(CONFIG, optimiser="sgd", lr=1e12, clip=0, warmup_epochs=0)
+    with pytest.raises(RunError, match="lower lr"):
+        train(wild, folders, tmp_path, HERE)
+    assert not (tmp_path / "last.pt").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"optimiser": "sgd"}, {"optimiser": "adam", "decay_vectors": True}, {"precision": "bfloat16"}, {"ema": 0.0}],
+    ids=str,
 )
+def test_every_kind_of_training_lowers_the_loss(folders: dict[str, Path], changes: dict[str, object]) -> None:
+    config = msgspec.structs.replace(CONFIG, warmup_epochs=0, lr=0.01, epochs=100, **changes)
+    collection = load_collection(config, folders, CPU)
+    trainer, feed = Trainer(config, collection.classes, CPU), Feed(config, collection.pools, Share())
+    losses = [float(trainer.step(feed.batch(step), 0.0)) for step in range(10)]
+
+    assert sum(losses[-3:]) < sum(losses[:3])
+    kept, last = (part.state_dict()["whole.linear.weight"] for part in (trainer.averaged, trainer.network))
+    assert torch.equal(kept, last) == (config.ema == 0)
 
 
-def photographs(first_label: int, people: int) -> Photographs:
-    """Three images of each person, all of the person's own colour."""
-    rng = np.random.default_rng(first_label)
-    colours = rng.integers(0, 256, (people, 1, 1, 1, 3))
-    images = np.broadcast_to(colours, (people, 3, 128, 64, 3)).reshape(-1, 128, 64, 3).astype(np.uint8)
-    return Photographs(images, np.repeat(np.arange(people), 3) + first_label)
+def test_centres_move_with_their_own_rate(folders: dict[str, Path]) -> None:
+    collection = load_collection(CONFIG, folders, CPU)
+    trainer, feed = Trainer(CONFIG, collection.classes, CPU), Feed(CONFIG, collection.pools, Share())
+    batch = feed.batch(0)
+    features = trainer.network.train().features(batch.images).fused.detach()
+    Trainer.step(trainer, batch, 0.0)
+
+    rows = batch.labels == batch.labels[0]
+    expected = 0.5 * 2 / len(batch.labels) * features[rows].sum(0)
+    torch.testing.assert_close(
+        trainer.losses.fused.centre.centres[batch.labels[0]].detach(), expected, rtol=1e-3, atol=1e-4
+    )
 
 
-def sources() -> list[Photographs]:
-    return [photographs(0, 4), photographs(4, 2)]
+def test_float16_is_for_cuda() -> None:
+    with pytest.raises(RunError, match="float16 trains on CUDA alone, this is cpu"):
+        Trainer(msgspec.structs.replace(CONFIG, precision="float16"), 6, CPU)
 
 
-def test_every_batch_mixes_the_data_sets_as_asked() -> None:
-    batch = next(batches(CONFIG, sources(), seed=0))
+def test_every_batch_holds_the_asked_share_of_every_source(folders: dict[str, Path], tmp_path: Path) -> None:
+    write(tmp_path, ["anna/1.jpg", "ben/1.jpg", "ben/2.jpg"])
+    sources = (SourceConfig("shop", people=2), SourceConfig("own", people=1, stored_hw=(128, 64)))
+    config = msgspec.structs.replace(CONFIG, sources=sources, validation_ids=0)
+    collection = load_collection(config, folders | {"own": tmp_path}, CPU)
+    batch = Feed(config, collection.pools, Share()).batch(0)
 
+    assert collection.classes == 10
     assert batch.images.shape == (6, 3, 64, 32)
-    assert (batch.labels < 4).tolist() == [True, True, True, True, False, False]
+    assert (batch.labels < 8).tolist() == [True, True, True, True, False, False]
 
 
-def test_the_same_seed_gives_the_same_batches() -> None:
-    first, second = (next(batches(CONFIG, sources(), seed=3)) for _ in range(2))
+def test_joined_data_sets_keep_their_people_apart(folders: dict[str, Path]) -> None:
+    twice = {"first": folders["shop"], "second": folders["shop"]}
+    collection = load_collection(CONFIG, twice, CPU)
 
-    torch.testing.assert_close(first.images, second.images, rtol=0, atol=0)
-
-
-def test_a_few_steps_lower_the_loss_and_move_the_averaged_network() -> None:
-    trainer = Trainer(CONFIG, classes=6)
-    before = trainer.averaged.whole.linear.weight.clone()
-    data = batches(CONFIG, sources(), seed=0)
-    trainer.minutes = 0.1 * CONFIG.minutes
-    losses = [trainer.step(next(data)) for _ in range(15)]
-
-    assert np.mean(losses[-3:]) < np.mean(losses[:3])
-    assert not torch.equal(before, trainer.averaged.whole.linear.weight)
+    assert (collection.classes, len(collection.pools)) == (12, 1)
+    assert [part.name for part in collection.held_out] == ["first", "second"]
 
 
-def test_a_resumed_run_takes_the_same_next_step(tmp_path: Path) -> None:
-    first = Trainer(CONFIG, classes=6)
-    data = batches(CONFIG, sources(), seed=0)
-    first.step(next(data))
-    first.save(tmp_path / "last.pt")
-    second = Trainer(CONFIG, classes=6)
-    second.resume(tmp_path / "last.pt")
-    batch = next(data)
+def test_processes_share_the_people_of_a_batch(folders: dict[str, Path]) -> None:
+    collection = load_collection(CONFIG, folders, CPU)
+    whole = Feed(CONFIG, collection.pools, Share()).batch(0).labels
+    parts = [Feed(CONFIG, collection.pools, Share(rank, 2)).batch(0).labels for rank in (0, 1)]
 
-    assert second.steps == 1
-    assert first.step(batch) == pytest.approx(second.step(batch), rel=1e-4)
+    assert sorted(torch.cat(parts).tolist()) == sorted(whole.tolist())
+    assert not set(parts[0].tolist()) & set(parts[1].tolist())
+    with pytest.raises(RecipeError, match="4 people of a batch cannot be shared by 3 processes"):
+        Feed(CONFIG, collection.pools, Share(0, 3))
 
 
-def test_new_patch_levels_start_as_the_global_body_and_new_people_after_the_old(tmp_path: Path) -> None:
-    small = Trainer(CONFIG, classes=6)
-    small.save(tmp_path / "last.pt")
-    grown = TrainConfig(sources=CONFIG.sources, network=MSPFConfig(width=0.25, compact=0))
-    large = Trainer(grown, classes=9)
-    large.initialise(tmp_path / "last.pt")
+@pytest.mark.parametrize(
+    ("changes", "given", "message"),
+    [
+        ({"sources": (SourceConfig("street", 2),)}, "shop", "data sets are street=DIR; given are shop"),
+        ({"validation_ids": 8}, "shop", "shop: validation_ids: 8 holds out everybody"),
+    ],
+)
+def test_a_recipe_that_the_data_cannot_fill_is_refused(
+    folders: dict[str, Path], changes: dict[str, object], given: str, message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_collection(msgspec.structs.replace(CONFIG, **changes), {given: folders["shop"]}, CPU)
 
-    expected = small.averaged.whole.body.state_dict()["conv5.0.0.weight"]
-    for body in large.network.patch_bodies:
+
+def test_a_set_of_one_camera_is_scored_without_the_rule_of_cameras(tmp_path: Path) -> None:
+    write(tmp_path, [f"{who}/{n}.jpg" for who in ("anna", "ben", "cleo", "dan", "eva", "finn") for n in (1, 2)])
+    collection = load_collection(CONFIG, {"own": tmp_path}, CPU)
+
+    assert collection.held_out[0].one_camera
+    assert len(collection.held_out[0].pids) == 4
+
+
+def test_new_patch_levels_start_as_the_global_body_and_new_people_after_the_old(straight: Path) -> None:
+    grown = Trainer(msgspec.structs.replace(CONFIG, network=MSPFConfig(width=0.25, compact=0)), 9, CPU)
+    initialise(grown.network, grown.losses, straight / "last.pt")
+
+    state = read_checkpoint(straight / "last.pt")
+    expected = state["averaged"]["whole.body.conv5.0.0.weight"]
+    for body in grown.network.patch_bodies:
         torch.testing.assert_close(body.state_dict()["conv5.0.0.weight"], expected)
-    torch.testing.assert_close(large.losses.local.classifier.weight[:6], small.losses.local.classifier.weight)
+    assert grown.losses.local is not None
+    torch.testing.assert_close(
+        grown.losses.local.classifier.weight[:6].detach(), state["losses"]["local.classifier.weight"]
+    )
 
 
-def test_patch_bodies_can_be_seeded_again(tmp_path: Path) -> None:
-    config = msgspec.structs.replace(CONFIG, network=MSPFConfig(width=0.25, compact=0), reseed_patches=True)
-    first, second = Trainer(config, classes=6), Trainer(config, classes=6)
-    first.save(tmp_path / "last.pt")
-    second.initialise(tmp_path / "last.pt")
+def test_patch_bodies_can_be_seeded_again(tmp_path: Path, folders: dict[str, Path]) -> None:
+    whole = msgspec.structs.replace(CONFIG, network=MSPFConfig(width=0.25, compact=0), epochs=0.3, size_hw=(64, 32))
+    train(whole, folders, tmp_path, HERE)
+    trainer = Trainer(whole, 6, CPU)
+    initialise(trainer.network, trainer.losses, tmp_path / "last.pt", reseed_patches=True)
 
-    expected = first.averaged.whole.body.state_dict()["conv5.0.0.weight"]
-    torch.testing.assert_close(second.network.patch_bodies[1].state_dict()["conv5.0.0.weight"], expected)
-
-
-def test_a_checkpoint_of_something_else_is_refused() -> None:
-    with pytest.raises(ValueError, match="does not fit"):
-        load_overlap(MSPF(NETWORK), {"other": torch.zeros(1)})
+    expected = trainer.network.state_dict()["whole.body.conv5.0.0.weight"]
+    torch.testing.assert_close(trainer.network.state_dict()["patch_bodies.1.conv5.0.0.weight"], expected)
 
 
-def test_the_learning_rate_climbs_then_falls() -> None:
-    rates = [learning_rate(CONFIG, progress) for progress in (0, 0.025, 0.05, 0.5, 1)]
-
-    assert rates[0] < rates[1] < rates[2] == CONFIG.lr > rates[3] > rates[4] == CONFIG.final_lr
+SCRIPT = [str(Path(__file__).parents[2] / "scripts" / "train.py")]
 
 
-def test_augmentation_without_any_change_only_resizes() -> None:
-    still = AugmentConfig(flip=0, erase=0, shift=0, scale=0, brightness=0, colour=0, contrast=0, saturation=0)
-    images = torch.randint(0, 256, (2, 3, 8, 4)).float()
-
-    torch.testing.assert_close(augment(images, (8, 4), still, torch.Generator()), images)
-    assert augment(images, (16, 8), still, torch.Generator()).shape == (2, 3, 16, 8)
+def write_recipe(folder: Path) -> Path:
+    (folder / "tiny.yaml").write_bytes(msgspec.yaml.encode(CONFIG))
+    return folder / "tiny.yaml"
 
 
-def test_augmented_images_stay_in_range() -> None:
-    images = torch.randint(0, 256, (8, 3, 16, 8)).float()
-    changed = augment(images, (32, 16), AugmentConfig(blur=1.0, noise=20.0), torch.Generator().manual_seed(0))
+def test_an_interrupted_command_saves_and_says_how_to_go_on(
+    folders: dict[str, Path], straight: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    options = ["--recipe", str(write_recipe(tmp_path)), "--data", f"shop={folders['shop']}", "--out", str(out)]
+    slow = [sys.executable, *SCRIPT, *options, "--set", "epochs=1000", "--threads", "1"]
+    with subprocess.Popen(slow, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 1.0" in line:
+                process.terminate()
+                break
+        told = process.stderr.read()
 
-    assert changed.shape == (8, 3, 32, 16)
-    assert changed.min() >= 0
-    assert changed.max() <= 255
+    assert process.returncode == 128 + 15
+    assert "the same command goes on" in " ".join(told.split())
+    assert read_checkpoint(out / "last.pt")["steps"] >= 3
+
+
+def test_two_processes_train_one_network_and_the_first_writes(folders: dict[str, Path], tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    options = ["--recipe", str(recipe), "--data", f"shop={folders['shop']}", "--out", str(tmp_path / "run")]
+    finished = subprocess.run(
+        [*launch, *SCRIPT, *options, "--threads", "1"], capture_output=True, text=True, check=False
+    )
+
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert read_checkpoint(tmp_path / "run" / "last.pt")["steps"] == 6
+    assert [line.step for line in RunDirectory(tmp_path / "run").metrics()] == [3, 6]
+    assert msgspec.json.decode((tmp_path / "run" / "run.json").read_bytes())["processes"] == 2

@@ -1,0 +1,168 @@
+"""Weights on disk: written so that a crash leaves the last ones, read with a clear word when they do not fit."""
+
+import io
+import logging
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mspf.errors import CheckpointError, RunError
+from mspf.network import MSPF, GlobalBranch, NoBranch, PlainBranch
+
+log = logging.getLogger(__name__)
+
+UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, AttributeError, IndexError)
+
+# torchreid's names (Zhou's OSNet code) -> ours, by the longest matching beginning; blocks first, then what is around.
+BLOCK = {
+    "conv1.conv": "reduce.0.0", "conv1.bn": "reduce.0.1", "conv3.conv": "expand.0", "conv3.bn": "expand.1",
+    "downsample.conv": "shortcut.0", "downsample.bn": "shortcut.1", "gate.fc1": "gate.squeeze",
+    "gate.fc2": "gate.excite", "IN": "norm",
+}  # fmt: skip
+AROUND = {
+    "conv1.conv": "stem.0.0", "conv1.bn": "stem.0.1", "conv2.2.0.conv": "conv2.2.0", "conv2.2.0.bn": "conv2.2.1",
+    "conv3.2.0.conv": "conv3.2.0", "conv3.2.0.bn": "conv3.2.1", "conv5.conv": "conv5.0.0", "conv5.bn": "conv5.0.1",
+    "fc.0": "head.0", "fc.1": "head.1",
+}  # fmt: skip
+LITE = {"conv1": "0", "conv2": "1", "bn": "2"}
+STREAM = re.compile(r"conv2([a-d])\.(?:(\d)\.)?(conv1|conv2|bn)")
+
+
+def write_checkpoint(path: Path, parts: Mapping[str, Any]) -> None:
+    """Replace a checkpoint at once; one that cannot be written leaves the last one.
+
+    Raises:
+        RunError: no room, no permission.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(parts), buffer)
+    partial = path.with_suffix(".part")
+    try:
+        with partial.open("wb") as file:
+            file.write(buffer.getbuffer())
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        size = len(buffer.getbuffer()) / 1e6
+        raise RunError(f"{path}: {error.strerror}; it takes {size:.0f} MB, free them and run the same again") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds; only tensors and plain values are ever unpickled.
+
+    Raises:
+        CheckpointError: missing, damaged, or no checkpoint.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+    except UNREADABLE as error:
+        reason = (str(error) or "it is empty").splitlines()[0][:120]
+        raise CheckpointError(f"{path}: damaged, or no checkpoint ({reason}); delete it to start again") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a checkpoint")
+    return state
+
+
+def torchreid_to_body(name: str) -> str | None:
+    """Our name, in `Body` or `head.`, of a tensor of torchreid's OSNet; None for what we do not have (classifier)."""
+    if block := re.match(r"(conv[234]\.[01])\.(.+)", name):
+        return f"{block[1]}.{inner}" if (inner := _in_block(block[2])) else None
+    return _renamed(name, AROUND)
+
+
+def _in_block(name: str) -> str | None:
+    if stream := STREAM.match(name):
+        place = f"streams.{'abcd'.index(stream[1])}.{stream[2] or 0}.{LITE[stream[3]]}"
+        return place + name[stream.end() :]
+    return _renamed(name, BLOCK)
+
+
+def _renamed(name: str, names: Mapping[str, str]) -> str | None:
+    theirs = max((known for known in names if name.startswith(f"{known}.")), key=len, default=None)
+    return None if theirs is None else names[theirs] + name[len(theirs) :]
+
+
+def load_torchreid(network: MSPF, state: Mapping[str, Tensor]) -> None:
+    """Copy an OSNet of torchreid into the body of the whole image and into every patch body; says what matched.
+
+    Raises:
+        CheckpointError: nothing matched, or another width.
+    """
+    plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    renamed = {ours: tensor for name, tensor in plain.items() if (ours := torchreid_to_body(name))}
+    body = {name: tensor for name, tensor in renamed.items() if not name.startswith("head.")}
+    if isinstance(network.whole, PlainBranch):
+        _load_all("OSNet's head", network.whole.head, {n[5:]: t for n, t in renamed.items() if n.startswith("head.")})
+    bodies: list[tuple[str, nn.Module]] = [(f"patch body {n}", b) for n, b in enumerate(network.patch_bodies, 1)]
+    if not isinstance(network.whole, NoBranch):
+        bodies.insert(0, ("body of the whole image", network.whole.body))
+    for title, module in bodies:
+        _load_all(title, module, body)
+    unused = sorted(name for name in plain if (ours := torchreid_to_body(name)) is None or ours not in body)
+    log.info("not taken from the checkpoint: %s", ", ".join(unused) or "nothing")
+
+
+def _load_all(title: str, module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    own = {name: tensor for name, tensor in module.state_dict().items() if not name.endswith("num_batches_tracked")}
+    shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
+    missing = [name for name in own if name not in state]
+    if shapes:
+        name = shapes[0]
+        wanted, given = tuple(own[name].shape), tuple(state[name].shape)
+        raise CheckpointError(f"{title}: {name} is {given}, wanted {wanted}; set network.width to the checkpoint's")
+    if len(missing) == len(own):
+        raise CheckpointError(f"{title}: none of {len(own)} tensors is in the checkpoint; is it an OSNet of torchreid?")
+    module.load_state_dict({name: state[name] for name in own if name in state}, strict=False)
+    log.info("%s: %d of %d tensors match; missing: %s", title, len(own) - len(missing), len(own), missing or "none")
+
+
+def load_overlap(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Copy what a checkpoint has; of tensors that grew (new people, new levels) the leading block.
+
+    Returns: the names that the checkpoint does not have.
+
+    Raises:
+        CheckpointError: nothing matched.
+    """
+    own = module.state_dict()
+    missing = [name for name in own if name not in state]
+    resized = [name for name in own if name in state and own[name].shape != state[name].shape]
+    unused = [name for name in state if name not in own]
+    if len(missing) == len(own):
+        raise CheckpointError(f"checkpoint does not fit: missing {missing[:3]} ...; it has {unused[:3]} ...")
+    for name, tensor in own.items():
+        if name in state:
+            block = tuple(slice(min(sides)) for sides in zip(tensor.shape, state[name].shape, strict=True))
+            tensor[block] = state[name][block]
+    matched = len(own) - len(missing) - len(resized)
+    log.info("%d tensors match, %d resized, %d missing, %d unused", matched, len(resized), len(missing), len(unused))
+    return missing
+
+
+def initialise(network: MSPF, losses: nn.Module, path: Path, reseed_patches: bool = False) -> None:
+    """Start from a run of ours (its averaged weights and classifiers) or from an OSNet of torchreid.
+
+    Patch levels that the checkpoint does not have start as copies of the global body.
+
+    Raises:
+        CheckpointError: unreadable, or nothing of it fits.
+    """
+    state = read_checkpoint(path)
+    if "averaged" in state:
+        missing = load_overlap(network, state["averaged"])
+        if reseed_patches or any(name.startswith("patch_bodies") for name in missing):
+            network.seed_patch_bodies()
+        load_overlap(losses, state["losses"])
+    else:
+        load_torchreid(network, state.get("state_dict", state))
+    if isinstance(network.whole, GlobalBranch):
+        log.info("f_G's linear, attention and stripes: %s", "loaded" if "averaged" in state else "start at random")

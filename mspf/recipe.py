@@ -1,0 +1,138 @@
+"""Recipes: one small typed file (configs/train/*.yaml) that says how a network is trained."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from mspf.augmentation import AugmentConfig
+from mspf.errors import RecipeError
+from mspf.losses import LossConfig
+from mspf.network import MSPFConfig
+
+
+class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One data set with a share of its own: its name and how many people of it each batch holds.
+
+    Attributes:
+        stored_hw: the size at which its images are kept in memory; the recipe's size if left out.
+    """
+
+    name: str
+    people: int
+    stored_hw: tuple[int, int] | None = None
+
+
+class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A recipe.
+
+    Attributes:
+        sources: data sets with fixed shares of every batch; left out, all people of all data sets are drawn alike.
+        people: of a batch, where `sources` does not say; batches are people x images_per_person (the paper: 16 x 4).
+        epochs: length; an epoch is as many steps as there are images, divided by those of a batch.
+        schedule: after the warm-up the rate falls by a cosine to `final_lr`, or to a `gamma`th at each milestone.
+        warmup_epochs: in which the rate climbs from `warmup_from` x lr to lr.
+        decay_vectors: weight decay also for norms and biases, as the Adam and SGD of the papers have it.
+        classifier_lr: of the classifiers, whose inputs are long, as a share of `lr`.
+        clip: largest norm of the network's gradient; 0 for none.
+        ema: decay a step of the averaged weights, which are what is validated and shipped; 0 ships the last ones.
+        reseed_patches: patch bodies start as copies of the global one, whatever the weights to start from have.
+        precision: of activations; float16 scales its losses, and runs on CUDA alone.
+        compile: by torch.compile; takes a minute to start, pays on GPUs.
+        deterministic: the same weights from the same seed on CUDA, too, where that costs speed.
+        validation_ids: the last people of every data set, kept out of training and scored now and then.
+        validate_every: epochs between two scores.
+        one_camera: score as a set of one camera: matches in a query's own camera count.
+        save_every_minutes: between checkpoints; one is also written after every score and at an interrupt.
+    """
+
+    sources: tuple[SourceConfig, ...] = ()
+    network: MSPFConfig = MSPFConfig(compact=0)
+    losses: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    size_hw: tuple[int, int] = (256, 128)
+    people: int = 16
+    images_per_person: int = 4
+    epochs: float = 60.0
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = 2e-3
+    weight_decay: float = 0.02
+    decay_vectors: bool = False
+    momentum: float = 0.9
+    schedule: Literal["cosine", "step", "flat"] = "cosine"
+    final_lr: float = 1e-5
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+    warmup_epochs: float = 3.0
+    warmup_from: float = 0.05
+    classifier_lr: float = 0.1
+    clip: float = 5.0
+    ema: float = 0.998
+    reseed_patches: bool = False
+    precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    compile: bool = False
+    deterministic: bool = False
+    validation_ids: int = 0
+    validate_every: float = 10.0
+    one_camera: bool = False
+    save_every_minutes: float = 2.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        if self.network.compact:
+            raise ValueError(f"compact: {self.network.compact} is not trained; set 0, export fits the compact head")
+        for name in ("people", "images_per_person", "epochs", "lr", "validate_every"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: {getattr(self, name)} must be above 0")
+        if any(first >= second for first, second in zip(self.milestones, self.milestones[1:], strict=False)):
+            raise ValueError(f"milestones: {list(self.milestones)} must rise")
+
+    @property
+    def batch_images(self) -> int:
+        """Images of a batch, over all processes."""
+        people = sum(source.people for source in self.sources) if self.sources else self.people
+        return people * self.images_per_person
+
+
+def read_recipe(path: Path, changes: Mapping[str, str] | None = None) -> TrainConfig:
+    """The recipe of a YAML file, with some of its values changed.
+
+    Args:
+        changes: dotted key -> YAML value, as {"network.width": "0.25"}.
+
+    Raises:
+        RecipeError: unreadable, an unknown key, a value of the wrong type or out of range.
+    """
+    try:
+        tree = msgspec.yaml.decode(path.read_bytes()) or {}
+        for key, value in (changes or {}).items():
+            set_dotted(tree, key, msgspec.yaml.decode(value.encode()))
+        tree.setdefault("network", {}).setdefault("compact", 0)
+        return msgspec.convert(tree, TrainConfig)
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}; recipes that are there: configs/train/*.yaml") from error
+    except (msgspec.MsgspecError, TypeError, AttributeError) as error:
+        raise RecipeError(f"{path}: {error}; every key stands in mspf/recipe.py") from error
+
+
+def set_dotted(tree: dict[str, Any], key: str, value: object) -> None:
+    """Set tree["a"]["b"] for "a.b"; what is missing on the way is made."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[last] = value
+
+
+def learning_rate(config: TrainConfig, epoch: float) -> float:
+    """Linear warm-up, then what the schedule says; epoch counts from 0 and may be fractional."""
+    if epoch < config.warmup_epochs:
+        return config.lr * (config.warmup_from + (1 - config.warmup_from) * epoch / config.warmup_epochs)
+    if config.schedule == "step":
+        return config.lr * config.gamma ** sum(epoch >= milestone for milestone in config.milestones)
+    if config.schedule == "flat":
+        return config.lr
+    fall = min((epoch - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1e-9), 1.0)
+    return config.final_lr + (config.lr - config.final_lr) * (1 + math.cos(math.pi * fall)) / 2

@@ -1,0 +1,173 @@
+"""A whole training run: data in, a run directory out; stopped at any step, it goes on to the same result."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, distributed
+
+from mspf.checkpoint import initialise, read_checkpoint, write_checkpoint
+from mspf.errors import CheckpointError
+from mspf.photographs import ALONE, Collection, Feed, Share, load_collection
+from mspf.recipe import TrainConfig, learning_rate
+from mspf.run_directory import Metrics, RunDirectory, RunFacts, git_revision
+from mspf.training import Trainer, determinism
+from mspf.validation import validate
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is, in steps; the loss of the last one is on the device."""
+
+    step: int
+    steps: int
+    epoch: float
+    loss: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run computes: its device, and its share among the processes of one run."""
+
+    device: torch.device
+    share: Share = ALONE
+
+
+def train(
+    config: TrainConfig,
+    folders: Mapping[str, Path],
+    out: Path,
+    place: Place,
+    init: Path | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    watch: Callable[[Progress], None] = lambda _: None,
+) -> bool:
+    """Train to the recipe's end, or go on with what OUT has; False when `stopped` said so, all saved.
+
+    Args:
+        folders: name -> data set in any known layout.
+        init: weights to start from; a run that goes on has its own.
+
+    Raises:
+        MSPFError: see mspf/errors.py.
+    """
+    collection = load_collection(config, folders, place.device)
+    directory = RunDirectory(out)
+    if place.share.rank == 0:
+        directory.begin(config, _facts(config, collection, init, place))
+    trainer = Trainer(config, collection.classes, place.device, place.share)
+    if directory.checkpoint.exists():
+        _resume(trainer, directory, place.share)
+    elif init:
+        initialise(trainer.network, trainer.losses, init, config.reseed_patches)
+        trainer.restart_average()
+    with determinism(config):
+        return _Loop(config, collection, directory, trainer, place, stopped, watch).run()
+
+
+def _facts(config: TrainConfig, collection: Collection, init: Path | None, place: Place) -> RunFacts:
+    return RunFacts(
+        collection.facts,
+        f"{collection.classes} people, {collection.training_images} images, batches of {config.batch_images}",
+        str(init or "none"),
+        torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else place.device.type,
+        place.share.world,
+        git_revision=git_revision(Path(__file__).parent),
+    )
+
+
+def _resume(trainer: Trainer, directory: RunDirectory, share: Share) -> None:
+    try:
+        trainer.load_state(read_checkpoint(directory.checkpoint))
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{directory.checkpoint}: is no checkpoint of this run ({error})") from error
+    if share.rank == 0:
+        directory.forget_after(trainer.steps)
+    log.info("going on from step %d", trainer.steps)
+
+
+class _Loop:
+    """The steps of one run, with what happens between them."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        collection: Collection,
+        directory: RunDirectory,
+        trainer: Trainer,
+        place: Place,
+        stopped: Callable[[], bool],
+        watch: Callable[[Progress], None],
+    ) -> None:
+        self.config, self.directory, self.trainer, self.place = config, directory, trainer, place
+        self.stopped, self.watch = stopped, watch
+        self.held_out = collection.held_out
+        self.feed = Feed(config, collection.pools, place.share)
+        self.per_epoch = max(collection.training_images // config.batch_images, 1)
+        self.steps = max(round(config.epochs * self.per_epoch), 1)
+        self.timed_from, self.timed_step = time.monotonic(), trainer.steps
+
+    def run(self) -> bool:
+        """True at the end of the recipe, False when stopped."""
+        first = self.place.share.rank == 0
+        with self.directory.board(self.trainer.steps) if first else nullcontext() as board:
+            return self._steps(board)
+
+    def _steps(self, board: "SummaryWriter | None") -> bool:
+        trainer, saved_at = self.trainer, time.monotonic()
+        while trainer.steps < self.steps:
+            loss = trainer.step(self.feed.batch(trainer.steps), trainer.steps / self.per_epoch)
+            self.watch(Progress(trainer.steps, self.steps, trainer.steps / self.per_epoch, loss))
+            scored = self._due(self.config.validate_every)
+            if scored or self._due(1.0):
+                self._record(scored, board)
+            stop = self._any_stopped()
+            waited = time.monotonic() - saved_at > 60 * self.config.save_every_minutes
+            if stop or scored or waited:
+                self._save()
+                saved_at = time.monotonic()
+            if stop:
+                return trainer.steps == self.steps
+        return True
+
+    def _due(self, epochs: float) -> bool:
+        """Whether a multiple of so many epochs, or the run, ends with this step."""
+        every = max(round(epochs * self.per_epoch), 1)
+        return self.trainer.steps % every == 0 or self.trainer.steps == self.steps
+
+    def _record(self, scored: bool, board: "SummaryWriter | None") -> None:
+        """A line of metrics; every process sees a loss that is no number, the one with a board writes."""
+        loss, trainer = self.trainer.take_mean_loss(), self.trainer
+        epoch = trainer.steps / self.per_epoch
+        spent = time.monotonic() - self.timed_from
+        speed = (trainer.steps - self.timed_step) * self.config.batch_images / max(spent, 1e-9)
+        if board:
+            scores = validate(trainer.averaged, self.held_out) if scored else []
+            line = Metrics(epoch, trainer.steps, loss, learning_rate(self.config, epoch), speed, scores)
+            self.directory.add(line, board, draw=scored)
+            told = "".join(f", {s.name} {100 * s.rank1:.1f}/{100 * s.mean_ap:.1f}" for s in scores)
+            log.info("epoch %.1f: loss %.3f, %.0f images/s%s", epoch, loss, speed, told)
+        self.timed_from, self.timed_step = time.monotonic(), trainer.steps
+
+    def _save(self) -> None:
+        self.trainer.check()
+        if self.place.share.rank == 0:
+            write_checkpoint(self.directory.checkpoint, self.trainer.state())
+
+    def _any_stopped(self) -> bool:
+        """Whether any process was told to stop: they stop together, at the same step."""
+        if self.place.share.world == 1:
+            return self.stopped()
+        flag = torch.tensor(float(self.stopped()), device=self.place.device)
+        distributed.all_reduce(flag)
+        return bool(flag > 0)
