@@ -1,5 +1,6 @@
 """The command line: run, simulate, evaluate, build, check."""
 
+import math
 import os
 import signal
 import sys
@@ -70,17 +71,23 @@ def run(
     streams = [camera.id for camera in site.cameras if not camera.is_file]
     if replay and streams:
         raise ConfigError(f"--replay needs files; {', '.join(streams)} can only run --live")
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise ConfigError(f"--seconds {seconds:g} is no length of time; give more than 0, or leave it out")
     replay = not streams if replay is None else replay
     if replay and seconds is not None:
         raise ConfigError(f"--seconds {seconds:g} stops a live run, this one replays files; add --live")
     out = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     _make(out)
     summary = _replay(site, out, video) if replay else _live(site, out, video, seconds)
-    write_json(out / "summary.json", summary)
-    if site.truth:
-        summary.evaluation = evaluate_run(out, Path(site.truth))
+    try:
         write_json(out / "summary.json", summary)
-    _show(summary, out)
+        if site.truth:
+            summary.evaluation = evaluate_run(out, Path(site.truth))
+            write_json(out / "summary.json", summary)
+    finally:
+        _show(summary, out)
+    if replay and not any(camera.frames for camera in summary.cameras.values()):
+        raise SourceError("no camera delivered a frame; the lines above say why")
 
 
 def _make(out: Path) -> None:

@@ -208,7 +208,7 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
     )
 
 
-def _check_keys(path: Path, node: yaml.Node) -> None:
+def _check_keys(path: Path, node: yaml.Node | None) -> None:
     """Refuses a key that stands twice in one place: YAML would take the last and forget the others."""
     if isinstance(node, yaml.MappingNode):
         seen = set()

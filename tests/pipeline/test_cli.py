@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app, console, main
-from tests.pipeline.networks import write_reid
+from tests.pipeline.networks import write_detector, write_reid
 
 COMMANDS = ["run", "simulate", "evaluate", "build", "check"]
 
@@ -141,3 +141,34 @@ def test_scores_of_a_run_are_shown_and_written(monkeypatch, capsys, tmp_path):
     assert "IDF1" in out
     assert "1.000" in out
     assert '"idf1": 1.0' in (tmp_path / "evaluation.json").read_text()
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
+def test_what_is_no_length_of_time_is_one_clear_line(monkeypatch, capsys, tmp_path, seconds):
+    cams = site(tmp_path, "cameras: [{id: a, url: a.mp4}]")
+    status, _, err = run(monkeypatch, capsys, "run", "--cams", cams, "--live", "--seconds", seconds)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "is no length of time" in err
+
+
+def broken_site(folder):
+    reid, detector = write_reid(folder / "reid.onnx"), write_detector(folder / "detector.onnx")
+    (folder / "a.mp4").touch()
+    nets = f"detector: {{model: {detector}, backend: onnxruntime}}\nreid: {{model: {reid}, backend: onnxruntime}}"
+    return site(folder, f"cameras: [{{id: a, url: a.mp4}}]\n{nets}")
+
+
+def test_a_replay_that_saw_nothing_fails_after_its_summary(monkeypatch, capsys, tmp_path):
+    status, out, err = run(monkeypatch, capsys, "run", "--cams", broken_site(tmp_path), "--out", tmp_path / "out")
+    assert status == 2
+    assert "identities   0" in out
+    assert err.endswith("no camera delivered a frame; the lines above say why\n")
+    assert (tmp_path / "out" / "summary.json").is_file()
+
+
+def test_a_summary_that_cannot_be_written_is_shown(monkeypatch, capsys, tmp_path):
+    (tmp_path / "out" / "summary.json.part").mkdir(parents=True)
+    status, out, err = run(monkeypatch, capsys, "run", "--cams", broken_site(tmp_path), "--out", tmp_path / "out")
+    assert status == 2
+    assert "identities   0" in out
+    assert "summary.json: cannot write" in err
