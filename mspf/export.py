@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mspf.network import MSPF
-from mspf.training import MEAN, STD, normalise
+from mspf.training import MEAN, STD
 from mspf.weights import LARGE, weights_sha256
 
 OPSET = 17
@@ -20,13 +20,19 @@ OPSET = 17
 class RunTimeNetwork(nn.Module):
     """MSPF with its normalisation inside: RGB (B, 3, H, W) float32 in 0..255 -> unit rows (B, length)."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, network: MSPF) -> None:
         super().__init__()
         self.network = network
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+        self.register_buffer("scale", 1 / (255 * std))
+        self.register_buffer("shift", -mean / std)
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        rows: Tensor = self.network(normalise(images))
+        rows: Tensor = self.network(images * self.scale + self.shift)
         return rows
 
 
@@ -68,10 +74,34 @@ def export_onnx(network: MSPF, path: Path, size_hw: tuple[int, int], facts: Mapp
             dynamo=False,
         )
     model = onnx.load(path)
+    pool_globally(model.graph)
+    name_patch_batches(model)
     halve_large_weights(model.graph)
     onnx.helper.set_model_props(model, dict(facts))
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def pool_globally(graph: onnx.GraphProto) -> None:
+    """Say GlobalAveragePool for a mean over height and width: ONNX Runtime keeps its blocked layout through it."""
+    for node in graph.node:
+        facts = {fact.name: onnx.helper.get_attribute_value(fact) for fact in node.attribute}
+        if node.op_type == "ReduceMean" and facts.get("axes") in ([2, 3], [-1, -2]) and facts.get("keepdims", 1):
+            node.op_type = "GlobalAveragePool"
+            del node.attribute[:]
+
+
+def name_patch_batches(model: onnx.ModelProto) -> None:
+    """Name the number of patches of each level, so that ONNX Runtime knows that maps to be added are of one size.
+
+    Without a name it keeps 12 ReLUs and 36 reshapes that it otherwise fuses away.
+    """
+    convolved = {node.input[0] for node in model.graph.node if node.op_type == "Conv"}
+    cut = {node.output[0] for node in model.graph.node if node.op_type == "Reshape"} & convolved
+    for value in onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info:
+        if value.name in cut:
+            value.type.tensor_type.shape.dim[0].dim_param = f"patches of {value.name}"
+            model.graph.value_info.append(value)
 
 
 def halve_large_weights(graph: onnx.GraphProto, larger_than: int = LARGE) -> None:

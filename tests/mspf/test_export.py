@@ -1,14 +1,18 @@
 """The exported file says what it is and computes what torch computes, on every back end and batch size."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from torch import nn
 
 import engines
 from mspf.export import RunTimeNetwork, export_onnx, metadata
 from mspf.network import MSPF, MSPFConfig
+from mspf.training import normalise
 from mspf.weights import weights_sha256
 
 SIZE_HW = (128, 64)
@@ -36,7 +40,7 @@ def test_the_exported_network_agrees_with_torch_at_any_batch(network: MSPF, expo
         with torch.inference_mode():
             expected = RunTimeNetwork(network)(torch.from_numpy(images)).numpy()
         assert rows.shape == (batch, 512)
-        assert (rows * expected).sum(1).min() >= 0.999
+        assert (rows * expected).sum(1).min() >= 0.99999
 
 
 def test_the_file_says_what_it_is(network: MSPF, exported: Path) -> None:
@@ -47,3 +51,20 @@ def test_the_file_says_what_it_is(network: MSPF, exported: Path) -> None:
     assert (facts["kind"], facts["channel_order"], facts["value_range"]) == ("reid", "RGB", "0..255")
     assert (facts["input_height"], facts["input_width"], facts["descriptor_length"]) == ("128", "64", "512")
     assert facts["weights_sha256"] == weights_sha256(network)
+
+
+def test_the_graph_has_folded_norms_global_pools_and_named_patch_batches(exported: Path) -> None:
+    graph = onnx.load(exported).graph
+    count = Counter(node.op_type for node in graph.node)
+
+    assert count["BatchNormalization"] <= 2  # the necks, which follow no convolution
+    assert count["GlobalAveragePool"] == 3 * 24
+    shapes = [[n.dim_value or n.dim_param for n in value.type.tensor_type.shape.dim] for value in graph.value_info]
+    assert sorted(shape[1:] for shape in shapes) == [[3, 64, 32], [3, 64, 64]]
+    assert all(isinstance(shape[0], str) for shape in shapes)
+
+
+def test_normalisation_in_the_graph_is_that_of_training() -> None:
+    images = torch.rand(2, 3, 4, 5) * 255
+    seen = RunTimeNetwork(nn.Identity())(images)  # type: ignore[arg-type]  # what a network would see
+    torch.testing.assert_close(seen, normalise(images), rtol=1e-5, atol=1e-6)
