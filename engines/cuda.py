@@ -46,7 +46,7 @@ def gpu() -> Gpu:
         raise MissingDeviceError(f"no NVIDIA GPU that CUDA can use here ({status.name}); set backend auto")
     facts = call(runtime.cudaGetDeviceProperties, call(runtime.cudaGetDevice))
     driver = DRIVER.read_text().splitlines()[0] if DRIVER.exists() else str(call(runtime.cudaDriverGetVersion))
-    return Gpu(facts.name.decode(), f"{facts.major}.{facts.minor}", driver)
+    return Gpu(facts.name.decode().rstrip("\0"), f"{facts.major}.{facts.minor}", driver)
 
 
 def gpu_or_none() -> Gpu:
@@ -139,7 +139,7 @@ class DeviceArray:
     """An array that lies on the GPU, of whatever library made it; as much of an array as `check_batch` asks for.
 
     Attributes:
-        stream: where its maker's work is queued; 0 when that is done.
+        stream: where its maker's work is queued; 0 when that is done, 1 is the default stream.
     """
 
     address: int
@@ -173,4 +173,5 @@ def on_device(array: object) -> DeviceArray | None:
     if facts.get("strides") is not None:
         raise EngineError("an array on the GPU has gaps or another order; pass a contiguous one")
     shape = tuple(int(side) for side in facts["shape"])
-    return DeviceArray(int(facts["data"][0]), shape, np.dtype(facts["typestr"]), int(facts.get("stream") or 0))
+    stream = facts.get("stream", 1)  # who says nothing (torch) is taken to work on the default stream
+    return DeviceArray(int(facts["data"][0]), shape, np.dtype(facts["typestr"]), int(stream or 0))

@@ -67,8 +67,8 @@ def profiles(max_batch: int) -> tuple[Profile, ...]:
 
 
 def profile_for(ranges: tuple[Profile, ...], batch: int) -> int:
-    """Index of the range that holds a batch size between 1 and the largest."""
-    return next(index for index, one in enumerate(ranges) if batch <= one.largest)
+    """Index of the range that holds a batch size; the last for one that is larger, as a file may fix it."""
+    return next((index for index, one in enumerate(ranges) if batch <= one.largest), len(ranges) - 1)
 
 
 def plan_path(name: str, key: PlanKey, folder: Path) -> Path:

@@ -1,12 +1,13 @@
 """Where the parity gate's reference comes from: the file beside the network, or ONNX Runtime in f32, one at a time."""
 
-import hashlib
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from engines.engine import Array, Engine, EngineError
+from engines import cache
+from engines.engine import Array, Engine, EngineError, TensorSpec
 from engines.gate import Golden, golden_path, read_golden
 
 logger = logging.getLogger(__name__)
@@ -16,19 +17,17 @@ SIDE = 320  # where the file leaves height or width open
 CELLS = 8  # patches of one colour along each side of a generated picture: noise of single pixels tells little
 
 
-def find(path: Path, engine: Engine, examples: Array | None = None) -> Golden | None:
+def find(path: Path, inputs: Array | None) -> Golden | None:
     """The reference of this network; None where there is none and none can be made.
 
     Args:
-        examples: inputs (N, ...) to run through ONNX Runtime where no reference stands beside the file.
+        inputs: (N, ...) to run through ONNX Runtime where no reference stands beside the file.
 
     Raises:
         EngineError: what stands beside it is no reference.
     """
     beside = golden_path(path)
-    if beside.is_file():
-        return read_golden(beside)
-    return computed(path, generated(engine) if examples is None else examples)
+    return read_golden(beside) if beside.is_file() else computed(path, inputs)
 
 
 def computed(path: Path, inputs: Array | None) -> Golden | None:
@@ -56,21 +55,22 @@ def comparison(engine: Engine) -> str:
     return "boxes" if len(shape) == 3 and shape[2] == 6 else "values"
 
 
-def generated(engine: Engine) -> Array | None:
+def generated(inputs: Sequence[TensorSpec], metadata: Mapping[str, str]) -> Array | None:
     """Coarse random pictures (SAMPLES, 3, H, W) in the network's range; None if it takes anything but pictures."""
-    spec = engine.inputs[0]
-    if len(engine.inputs) != 1 or len(spec.shape) != 4 or spec.dtype != np.float32:
+    spec = inputs[0]
+    if len(inputs) != 1 or len(spec.shape) != 4 or spec.dtype != np.float32:
         return None
     channels, height, width = (side or SIDE for side in spec.shape[1:])
     rng = np.random.default_rng(0)
     colours = rng.random((SAMPLES, channels, CELLS, CELLS), np.float32)
     cell = np.ones((-(-height // CELLS), -(-width // CELLS)), np.float32)
     pictures = np.kron(colours, cell)[..., :height, :width]
-    return pictures * np.float32(255 if engine.metadata.get("value_range") == "0..255" else 1)
+    return pictures * np.float32(255 if metadata.get("value_range") == "0..255" else 1)
 
 
-def sampled(engine: Engine, examples: Array | None) -> str:
-    """Names the inputs of a computed reference."""
-    if examples is None:
-        return f"generated {SAMPLES} {SIDE} {CELLS}"
-    return hashlib.sha256(examples.tobytes()).hexdigest()
+def digest(path: Path, inputs: Array | None) -> str:
+    """Names the reference: that beside the file, or what would be computed from these inputs."""
+    beside = golden_path(path)
+    if beside.is_file():
+        return cache.sha256(beside)
+    return "none" if inputs is None else cache.sha256_of(inputs.tobytes())

@@ -47,6 +47,7 @@ class TensorRtEngine:
         self.inputs, self.outputs = tensor_specs(self._trt, self._engine)
         self._ranges = plans.profiles(plan.key.max_batch)
         self._stream = Stream()
+        self._kernels = self._earlier_kernels(plan) if self._captures_itself else None
         self._contexts = [self._context(index) for index in range(len(self._ranges))]
         sizes = largest_sizes(self._trt, self._engine, self._contexts[-1], len(self._ranges) - 1)
         self._buffers = {tensor: Buffer(size) for tensor, size in sizes.items()}
@@ -61,11 +62,33 @@ class TensorRtEngine:
     def _captures_itself(self) -> bool:
         return hasattr(self._trt, "CudaGraphStrategy")
 
+    def _earlier_kernels(self, plan: Plan) -> Any:
+        """Kernels that TensorRT-RTX compiled for this GPU at earlier starts; it refuses those of another by itself."""
+        kernels = self._engine.create_runtime_config().create_runtime_cache()
+        if kernels_path(plan).is_file():
+            kernels.deserialize(kernels_path(plan).read_bytes())
+        return kernels
+
+    def warm_up(self, plan: Plan) -> None:
+        """Run every range once, at its best size, and keep the kernels that were compiled for it.
+
+        Raises:
+            EngineError: the network fails.
+        """
+        for one in self._ranges:
+            long_side = tensorrt_builder.long_side(self.metadata)
+            open_shapes = [tuple(side or -1 for side in spec.shape) for spec in self.inputs]
+            best = [tensorrt_builder.shapes(shape, one, long_side)[1] for shape in open_shapes]
+            self(*(np.zeros(shape, spec.dtype) for shape, spec in zip(best, self.inputs, strict=True)))
+        if self._kernels is not None and not kernels_path(plan).is_file():
+            cache.write_atomically(kernels_path(plan), bytes(self._kernels.serialize()))
+
     def _context(self, index: int) -> Any:
         """An execution context of one profile; TensorRT-RTX also captures graphs itself."""
         if self._captures_itself:
             settings = self._engine.create_runtime_config()
             settings.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            settings.set_runtime_cache(self._kernels)
             context = self._engine.create_execution_context(settings)
         else:
             context = self._engine.create_execution_context()
@@ -78,7 +101,8 @@ class TensorRtEngine:
 
     def __call__(self, *batch: Array) -> tuple[Array, ...]:
         """Outputs for one batch; more than the plan's largest goes through in parts."""
-        arrays = [on_device(array) or np.ascontiguousarray(array) for array in batch]
+        places = [on_device(array) for array in batch]
+        arrays = [np.ascontiguousarray(a) if at is None else at for a, at in zip(batch, places, strict=True)]
         check_batch(self.name, self.inputs, arrays)  # type: ignore[arg-type]
         rows = len(arrays[0])
         if rows == 0:
@@ -162,7 +186,19 @@ def _load(flavour: str, path: Path, precision: str, threads: int) -> TensorRtEng
     if plan is None:
         logger.warning("%s: building it for %s in %s, once; this may take minutes", path.name, flavour, key.precision)
         plan = tensorrt_builder.build(path, key)
-    return TensorRtEngine(path.name, plan, plan.path.read_bytes())
+    return start(path.name, plan)
+
+
+def start(name: str, plan: Plan) -> TensorRtEngine:
+    """The engine of a plan, warm."""
+    engine = TensorRtEngine(name, plan, plan.path.read_bytes())
+    engine.warm_up(plan)
+    return engine
+
+
+def kernels_path(plan: Plan) -> Path:
+    """Where TensorRT-RTX's compiled kernels of a plan are kept."""
+    return plan.path.with_suffix(".kernels")
 
 
 def tensor_specs(trt: Any, engine: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

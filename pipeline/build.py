@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 import engines
-from engines import cache, cuda, plans, tensorrt_builder
+from engines import cache, cuda, plans, tensorrt_backend, tensorrt_builder
 from engines.engine import MissingDeviceError, NotInstalledError
 from engines.loading import BACKENDS, prove
 from engines.plans import Plan
-from engines.tensorrt_backend import TensorRtEngine
 from pipeline.config import DetectorConfig, ReidConfig, Site
 from pipeline.embedder import DEFAULT_REID
 from pipeline.errors import EngineFailure
@@ -68,7 +67,7 @@ def build_plan(
             cuda.gpu()
         except (MissingDeviceError, NotInstalledError) as error:
             return Built(path.name, plan, (), str(error).split(";", maxsplit=1)[0])
-        engine = TensorRtEngine(path.name, plan, plan.path.read_bytes())
+        engine = tensorrt_backend.start(path.name, plan)
         prove(path, engine, BACKENDS[key.flavour])
         return Built(path.name, plan, tuple(latency_ms(engine, batch) for batch in TIMED_BATCHES))
     except engines.EngineError as error:

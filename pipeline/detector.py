@@ -5,17 +5,18 @@ the graph), and the raw (N, 4 + classes, A) with centre, size and a score per cl
 """
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 import engines
+from engines.gate import golden_path, read_golden
 from pipeline.config import DetectorConfig
 from pipeline.datatypes import F32, U8, Detections
 from pipeline.errors import EngineFailure
-from pipeline.export_detector import CACHE_DIR, resolve_detector
+from pipeline.export_detector import CACHE_DIR, DEFAULT_DETECTOR, resolve_detector
 
 PADDING = 114  # grey around a letterboxed picture, as in training
 STRIDE = 32  # network height and width are multiples of it
@@ -56,7 +57,8 @@ class Detector:
         """
         path = resolve_detector(config.model, cache_dir)
         try:
-            return cls(engines.load(path, config.backend, config.precision), str(path), config.min_score)
+            engine = engines.load(path, config.backend, config.precision, examples=example_input)
+            return cls(engine, str(path), config.min_score)
         except engines.EngineError as error:
             raise EngineFailure(f"detector.model: {error}") from error
 
@@ -118,6 +120,18 @@ def letterbox(images_bgr: Sequence[U8], size_hw: tuple[int, int]) -> tuple[U8, l
         h, w = (min(max(round(n * scale), 1), limit) for n, limit in zip(image.shape[:2], size_hw, strict=True))
         cv2.resize(image, (w, h), dst=boxed[row, :h, :w], interpolation=cv2.INTER_LINEAR)
     return boxed, scales
+
+
+def example_input(inputs: Sequence[engines.TensorSpec], metadata: Mapping[str, str]) -> F32 | None:
+    """Rendered people, as a network of this input takes them: what a detector without a reference is compared on."""
+    del metadata
+    if len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3 or inputs[0].dtype != np.float32:
+        return None
+    shipped = read_golden(golden_path(DEFAULT_DETECTOR)).inputs
+    _, _, height, width = inputs[0].shape
+    size_hw = (height or shipped.shape[2], width or shipped.shape[3])
+    boxed, _ = letterbox(np.rint(shipped * 255).astype(np.uint8).transpose(0, 2, 3, 1), size_hw)
+    return np.ascontiguousarray(boxed.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
 
 
 def _decode(rows: F32, person: int) -> tuple[F32, F32]:

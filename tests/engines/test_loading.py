@@ -33,7 +33,10 @@ def test_another_kind_of_file_goes_to_the_back_end_that_runs_it(
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"backend": "cuda"}, "backend 'cuda' is unknown; choose one of auto, tensorrt, tensorrt-rtx, openvino, onnxruntime"),
+        (
+            {"backend": "cuda"},
+            "backend 'cuda' is unknown; choose one of auto, tensorrt, tensorrt-rtx, openvino, onnxruntime",
+        ),
         ({"precision": "int3"}, "precision 'int3' is unknown; choose one of auto, f32, bf16, f16"),
         ({"threads": -1}, "threads is -1; give a positive number, or 0 for all cores"),
     ],
