@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mspf.cuhk03 import find_release, unpack
-from mspf.errors import LayoutError
+from mspf.errors import LayoutError, RecipeError
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -71,6 +71,19 @@ class Named(NamedTuple):
     path: Path
     pid: int
     camid: int
+
+
+def named_folders(arguments: Sequence[str]) -> dict[str, Path]:
+    """["market=a/b", "c/photos"] -> {"market": a/b, "photos": c/photos}.
+
+    Raises:
+        RecipeError: two of one name.
+    """
+    pairs = [text.split("=", 1) if "=" in text else (Path(text).resolve().name, text) for text in arguments]
+    folders = {name: Path(folder) for name, folder in pairs}
+    if len(folders) < len(pairs):
+        raise RecipeError(f"--data: two data sets are called the same ({', '.join(arguments)}); give name=DIR")
+    return folders
 
 
 def list_images(folder: Path) -> ImageList:

@@ -102,7 +102,7 @@ def load_collection(config: TrainConfig, folders: Mapping[str, Path], device: to
         raise RecipeError(f"the recipe's data sets are {wanted}; given are {', '.join(folders)}")
     pools, held_out, facts, classes = [], [], [], 0
     for share in shares:
-        listed = training_images(folders[share.name])
+        listed = training_images(folders[share.name], config.msmt17_validation_part)
         kept = without_last(listed, config.validation_ids)
         people, labels = np.unique(kept.pids, return_inverse=True)
         if not len(people):

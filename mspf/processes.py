@@ -1,6 +1,7 @@
-"""The processes of one run: alone, or as many as torchrun started, one a GPU (or several on a CPU, by gloo)."""
+"""The processes of one run: alone, or as many as torchrun started, one a GPU; and how they are stopped."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,23 @@ from torch import distributed
 from mspf.errors import RunError
 from mspf.photographs import Share
 from mspf.run import Place
+
+
+class Interrupts:
+    """The first SIGINT or SIGTERM asks to stop after the step at hand; the second stops at once."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, _: object) -> None:
+        self.received = number
+        signal.signal(number, signal.SIG_DFL)
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.received != 0
 
 
 @contextmanager

@@ -7,9 +7,8 @@ torchrun --nproc-per-node 4 scripts/train.py ...      one process a GPU
 
 import argparse
 import logging
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -19,40 +18,11 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from mspf.errors import MSPFError, RecipeError
-from mspf.processes import joined_processes
+from mspf.datasets import named_folders
+from mspf.errors import MSPFError
+from mspf.processes import Interrupts, joined_processes
 from mspf.recipe import read_recipe
 from mspf.run import Progress, train
-
-
-class Interrupts:
-    """The first SIGINT or SIGTERM asks to stop after the step at hand; the second stops at once."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._receive)
-
-    def _receive(self, number: int, _: object) -> None:
-        self.received = number
-        signal.signal(number, signal.SIG_DFL)
-
-    def __call__(self) -> bool:
-        """Whether to stop."""
-        return self.received != 0
-
-
-def named_folders(arguments: Sequence[str]) -> dict[str, Path]:
-    """["market=a/b", "c/photos"] -> {"market": a/b, "photos": c/photos}.
-
-    Raises:
-        RecipeError: two of one name.
-    """
-    pairs = [text.split("=", 1) if "=" in text else (Path(text).resolve().name, text) for text in arguments]
-    folders = {name: Path(folder) for name, folder in pairs}
-    if len(folders) < len(pairs):
-        raise RecipeError(f"--data: two data sets are called the same ({', '.join(arguments)}); give name=DIR")
-    return folders
 
 
 def drawn_on(bar: Bar, every: int = 10) -> Callable[[Progress], None]:

@@ -1,0 +1,126 @@
+"""The paper's tables and its open choices as variants of one recipe, and what several seeds of each came to."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+
+import msgspec
+
+from mspf.validation import Score
+
+UNKNOWN = "–"
+OVER_OSFA = "+1.2/+0.9 Market-1501, +2.8/+1.2 CUHK03-NP labeled"
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """One row: its name, what it changes in the recipe (dotted key -> YAML value), and the paper's own gain.
+
+    Attributes:
+        paper: rank-1/mAP gained over the first row in the paper, where it is known here.
+    """
+
+    name: str
+    changes: dict[str, str]
+    paper: str = UNKNOWN
+
+
+class Study(msgspec.Struct, frozen=True):
+    """One table; gains are over its first row."""
+
+    title: str
+    variants: tuple[Variant, ...]
+
+
+def _vary(key: str, *values: str, paper: Mapping[str, str] | None = None) -> tuple[Variant, ...]:
+    return tuple(Variant(value, {key: f'"{value}"'}, (paper or {}).get(value, UNKNOWN)) for value in values)
+
+
+OSNET = {"network.whole": "osnet", "network.patches": "none"}
+OSFA = {"network.patches": "none"}
+MPF = {"network.whole": "none"}
+STUDIES = {
+    "table5": Study(
+        "Table 5: patch levels", _vary("network.patches", "none", "2", "2-4", "2-4-8", paper={"2-4": OVER_OSFA})
+    ),
+    "table6": Study(
+        "Table 6: attention",
+        _vary("network.attention", "none", "spatial", "channel", "spatial-channel", "channel-spatial"),
+    ),
+    "table7": Study(
+        "Table 7: one camera, its rule ignored",
+        tuple(
+            Variant(name, {**changes, "one_camera": "true"})
+            for name, changes in (("OSNet", OSNET), ("OSFA only", OSFA), ("MSPF", {}))
+        ),
+    ),
+    "parts": Study(
+        "Parts",
+        (
+            Variant("OSFA only", OSFA),
+            Variant("OSNet", OSNET),
+            Variant("MPF only", MPF),
+            Variant("MSPF", {}, OVER_OSFA),
+        ),
+    ),
+    "open-choices": Study(
+        "What the paper leaves open, one at a time",
+        (
+            Variant("as by default", {}),
+            Variant("4 patches: stripes", {"network.four_patch_grid": "stripes"}),
+            Variant("levels added as maps", {"network.add": "map"}),
+            Variant("stripes of plain conv3", {"network.aggregate_attended": "false"}),
+            Variant("stripes of 3 scales", {"network.aggregate_scales": "3"}),
+            Variant("attention after conv2", {"network.attention_after": "conv2"}),
+            Variant("attention after both", {"network.attention_after": "both"}),
+        ),
+    ),
+}
+QUICK = {"network.width": "0.25", "size_hw": "[128, 64]", "epochs": "3", "warmup_epochs": "0.3", "schedule": "cosine"}
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """Rank-1 or mAP over seeds, per cent."""
+
+    values: tuple[float, ...]
+
+    def __str__(self) -> str:
+        """Mean and sample deviation; one seed has none."""
+        spread = f" ± {stdev(self.values):.1f}" if len(self.values) > 1 else ""
+        return f"{mean(self.values):.1f}{spread}"
+
+    def over(self, other: "Cell") -> str:
+        """The difference of the means, signed."""
+        return f"{mean(self.values) - mean(other.values):+.1f}"
+
+
+def tabulate(study: Study, scores: Mapping[str, Sequence[Sequence[Score]]]) -> list[list[str]]:
+    """Rows of text, the header first; a variant without a finished seed shows that.
+
+    Args:
+        scores: variant -> one list of scores (a data set each) a finished seed.
+    """
+    sets = next((seed for seeds in scores.values() for seed in seeds), [])
+    header = ["variant", "seeds"]
+    for part in sets:
+        header += [f"{part.name} rank-1", "mAP", "gain"]
+    rows = [[*header, "the paper's gain"]]
+    first: list[tuple[Cell, Cell]] = []
+    for variant in study.variants:
+        seeds = scores.get(variant.name, ())
+        cells = [_cells(seeds, number) for number in range(len(sets))] if seeds else []
+        first = first or cells
+        texts = [[str(r), str(m), f"{r.over(r0)}/{m.over(m0)}"] for (r, m), (r0, m0) in zip(cells, first, strict=False)]
+        texts = texts or [[UNKNOWN, UNKNOWN, UNKNOWN] for _ in sets]
+        rows.append([variant.name, str(len(seeds)), *(text for group in texts for text in group), variant.paper])
+    return rows
+
+
+def _cells(seeds: Sequence[Sequence[Score]], number: int) -> tuple[Cell, Cell]:
+    """Rank-1 and mAP of one data set."""
+    parts = [seed[number] for seed in seeds]
+    return Cell(tuple(100 * part.rank1 for part in parts)), Cell(tuple(100 * part.mean_ap for part in parts))
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """The table in Markdown."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"

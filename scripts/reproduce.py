@@ -1,0 +1,111 @@
+"""Train the rows of the paper's tables, or of what it leaves open, and print them beside its own gains.
+
+python scripts/reproduce.py --table 5 --data market1501=DIR --seeds 3 --out runs/tables
+python scripts/reproduce.py --open-choices --data DIR --out runs/tables --quick      minutes on a CPU, for a first look
+
+Every run is a folder of its own, trained as scripts/train.py does and scored on the last people of the training set,
+which it never sees; stopped at any time, the same command goes on.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mspf.datasets import named_folders
+from mspf.errors import MSPFError
+from mspf.processes import Interrupts, joined_processes
+from mspf.recipe import TrainConfig, read_recipe
+from mspf.run import Place, train
+from mspf.run_directory import RunDirectory
+from mspf.studies import QUICK, STUDIES, Study, Variant, markdown, tabulate
+from mspf.validation import Score
+
+BEST = Path(__file__).parents[1] / "configs" / "train" / "best.yaml"
+CONSOLE = Console(stderr=True)
+
+
+def configure(recipe: Path, variant: Variant, seed: int, changes: Mapping[str, str]) -> TrainConfig:
+    """The recipe of one run: scored once, at its end."""
+    config = read_recipe(recipe, {**changes, **variant.changes, "seed": str(seed)})
+    return read_recipe(recipe, {**changes, **variant.changes, "seed": str(seed), "validate_every": str(config.epochs)})
+
+
+def folder_of(out: Path, variant: Variant, seed: int) -> Path:
+    """Where a run lives."""
+    return out / f"{variant.name.replace(' ', '_').replace(':', '')}_seed{seed}"
+
+
+def show(study: Study, scores: Mapping[str, Sequence[Sequence[Score]]], protocol: str, out: Path) -> None:
+    """Print the table as it stands, and keep it as Markdown."""
+    header, *rows = tabulate(study, scores)
+    table = Table(*header, title=study.title, caption=protocol)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+    out.with_suffix(".md").write_text(f"{study.title}. {protocol}\n\n" + markdown([header, *rows]))
+
+
+def run_all(study: Study, options: argparse.Namespace, place: Place, stopped: Callable[[], bool]) -> bool:
+    """Every seed of every variant, seeds outermost, so that a table is whole early; False when stopped."""
+    out: Path = options.out / options.study
+    folders = named_folders(options.data)
+    changes = {"validation_ids": str(options.validation_ids), **(QUICK if options.quick else {})}
+    changes |= dict(pair.split("=", 1) for pair in options.set)
+    protocol = f"Last {options.validation_ids} people of {', '.join(folders)} held out; {options.recipe.name}" + (
+        ", quick" if options.quick else ""
+    )
+    scores: dict[str, list[Sequence[Score]]] = {variant.name: [] for variant in study.variants}
+    for seed in range(options.seeds):
+        for variant in study.variants:
+            config, folder = configure(options.recipe, variant, seed, changes), folder_of(out, variant, seed)
+            CONSOLE.print(f"{variant.name}, seed {seed}: {folder}")
+            if not train(config, folders, folder, place, options.init, stopped):
+                return False
+            if place.share.rank == 0:
+                scores[variant.name].append(RunDirectory(folder).metrics()[-1].scores)
+                show(study, scores, protocol, out)
+    return True
+
+
+def main() -> None:
+    """Read the command line, run what is not there yet, print the table after every run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--table", choices=("5", "6", "7"))
+    which.add_argument("--parts", action="store_true", help="OSNet, OSFA only, MPF only, MSPF")
+    which.add_argument("--open-choices", action="store_true")
+    parser.add_argument("--data", action="append", required=True, metavar="[NAME=]DIR")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--recipe", type=Path, default=BEST)
+    parser.add_argument("--init", type=Path, help="weights that every run starts from")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--validation-ids", type=int, default=150)
+    parser.add_argument("--quick", action="store_true", help="width 0.25, 128x64, 3 epochs: for a first look")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args()
+
+    options.study = f"table{options.table}" if options.table else "parts" if options.parts else "open-choices"
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    interrupts = Interrupts()
+    try:
+        with joined_processes(options.device) as place:
+            done = run_all(STUDIES[options.study], options, place, interrupts)
+    except MSPFError as error:
+        sys.exit(str(error))
+    if not done:
+        CONSOLE.print(f"stopped; all is saved in {options.out}: the same command goes on")
+        sys.exit(128 + interrupts.received)
+
+
+if __name__ == "__main__":
+    main()

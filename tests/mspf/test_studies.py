@@ -1,0 +1,55 @@
+"""Every row of every table is a network that can be built, and the table says what its seeds came to."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mspf.network import MSPF
+from mspf.recipe import read_recipe
+from mspf.studies import QUICK, STUDIES, Study, Variant, markdown, tabulate
+from mspf.validation import Score
+from tests.mspf.people import market
+
+ROOT = Path(__file__).parents[2]
+BEST = ROOT / "configs" / "train" / "best.yaml"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_variant_is_a_network_of_its_own(name: str) -> None:
+    configs = [read_recipe(BEST, {**QUICK, **variant.changes}) for variant in STUDIES[name].variants]
+
+    assert len({msgspec.json.encode(config) for config in configs}) == len(configs)
+    for config in configs:
+        MSPF(config.network)
+
+
+def test_the_table_shows_mean_deviation_and_the_gain_over_its_first_row() -> None:
+    study = Study("t", (Variant("plain", {}), Variant("better", {}, "+1.2/+0.9"), Variant("missing", {})))
+    scores = {
+        "plain": [[Score("m", 0.50, 0.30, 8)], [Score("m", 0.52, 0.32, 8)]],
+        "better": [[Score("m", 0.61, 0.35, 8)]],
+    }
+
+    rows = tabulate(study, scores)
+    assert rows[0] == ["variant", "seeds", "m rank-1", "mAP", "gain", "the paper's gain"]
+    assert rows[1] == ["plain", "2", "51.0 ± 1.4", "31.0 ± 1.4", "+0.0/+0.0", "–"]
+    assert rows[2] == ["better", "1", "61.0", "35.0", "+10.0/+4.0", "+1.2/+0.9"]
+    assert rows[3] == ["missing", "0", "–", "–", "–", "–"]
+    assert markdown(rows[:2]).splitlines()[1] == "|---|---|---|---|---|---|"
+
+
+def test_a_table_is_run_seed_after_seed_and_not_again_when_it_is_there(tmp_path: Path) -> None:
+    options = ["--table", "7", "--quick", "--data", f"shop={market(tmp_path / 'shop', people=6)}", "--seeds", "1"]
+    tiny = ["people=2", "images_per_person=2", "epochs=0.3", "size_hw=[64, 32]", 'network.patches="2"']
+    changes = [word for change in (*tiny, "precision=float32") for word in ("--set", change)]
+    script = [sys.executable, str(ROOT / "scripts" / "reproduce.py"), "--out", str(tmp_path)]
+    command = [*script, *options, "--validation-ids", "2", *changes]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=False) for _ in "ab"]
+
+    assert runs[0].returncode == 0, runs[0].stderr[-2000:]
+    assert "MSPF" in runs[0].stdout
+    assert runs[1].stderr.count("going on from step") == 3
+    assert (tmp_path / "table7.md").read_text().count("| 1 |") == 3
