@@ -9,7 +9,7 @@ from torch.nn import functional
 from mspf.datasets import F32, U8, ImageList, read_images
 from mspf.metrics import Described
 from mspf.network import MSPF
-from mspf.training import MEAN, STD, normalise
+from mspf.normalisation import MEAN, STD, normalise
 
 Describe = Callable[[U8], tuple[F32, ...]]  # RGB (N, H, W, 3) -> rows (N, D) of every descriptor there is
 BATCH = 64

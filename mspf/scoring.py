@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from mspf.datasets import Split, held_out_split, list_images, test_split
+from mspf.datasets import Split, held_out_split, test_split, training_images
 from mspf.descriptors import Describe, describe_all
 from mspf.metrics import Described, score
 from mspf.reranking import reranked_distances
@@ -87,12 +87,15 @@ def choose_split(folder: Path, name: SplitName, ids: int = 150) -> Split:
     """What a protocol compares.
 
     Args:
-        name: `test`: query/ against bounding_box_test/. `held-out`: the last `ids` people of a training folder, each
-            image against all others. `everyone`: the same with all people of a folder.
+        name: `test`: the data set's query against its gallery. `held-out`: the last `ids` people of its training part,
+            each image against all others. `everyone`: the same with all people of the training part, or of a folder.
+
+    Raises:
+        LayoutError: no data set in a known layout.
     """
     if name == "test":
         return test_split(folder)
-    images = list_images(folder)
+    images = training_images(folder)
     return held_out_split(images, ids if name == "held-out" else len(images))
 
 

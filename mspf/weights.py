@@ -1,32 +1,35 @@
 """Trained networks as files: training checkpoints (.pt) and safetensors, with what they were trained on."""
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mspf.checkpoint import read_checkpoint
+from mspf.errors import CheckpointError
 from mspf.network import MSPF, MSPFConfig
 
 LARGE = 100_000  # numbers; from here on weights are stored as float16: half the file, the same float32 network
 UNKNOWN = {"seed": "unknown", "training_data": "unknown", "input_height": "256", "input_width": "128"}
 
 
-class _Checkpoint(NamedTuple):
-    """What is read of a training checkpoint."""
-
-    averaged: dict[str, Tensor]
-    config: str
-
-
 class _Source(msgspec.Struct, frozen=True):
     name: str
+    training_people: int = 0
+    training_images: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.training_people} people, {self.training_images} images)"
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """What matters later of the run.json beside a checkpoint."""
+
+    data: tuple[_Source, ...]
 
 
 class _Recipe(msgspec.Struct, frozen=True):
@@ -51,16 +54,15 @@ def load_weights(path: Path) -> MSPF:
     """The network of a safetensors file, or the averaged one of a checkpoint, float32, in eval mode.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file, or its tensors are not those of its configuration.
+        CheckpointError: not such a file, or its tensors are not those of its configuration.
     """
     facts = read_facts(path)
     network = MSPF(msgspec.json.decode(facts["config"], type=MSPFConfig)).eval().requires_grad_(False)
-    state = load_file(path) if path.suffix == ".safetensors" else _checkpoint(path).averaged
+    state = load_file(path) if path.suffix == ".safetensors" else read_checkpoint(path)["averaged"]
     try:
         network.load_state_dict(state)  # copies: float16 becomes float32
     except RuntimeError as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}; train or export it again") from error
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())}; train or export it again") from error
     return network
 
 
@@ -68,23 +70,30 @@ def read_facts(path: Path) -> dict[str, str]:
     """What such a file says of itself; always with `config`, `seed`, `training_data`, `input_height` and `input_width`.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file.
+        CheckpointError: not such a file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; give a checkpoint (.pt) or a .safetensors file")
     try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as opened:
-                facts = dict(opened.metadata() or {})
-            return UNKNOWN | {"config": facts["config"]} | facts
-        recipe = msgspec.json.decode(_checkpoint(path).config, type=_Recipe)
-    except (SafetensorError, msgspec.DecodeError, KeyError) as error:
-        raise ValueError(f"{path}: not a network of this project ({error}); export or train it again") from error
+        return _safetensors_facts(path) if path.suffix == ".safetensors" else _checkpoint_facts(path)
+    except (OSError, SafetensorError, msgspec.DecodeError, KeyError) as error:
+        raise CheckpointError(f"{path}: not a network of this project ({error}); export or train it again") from error
+
+
+def _safetensors_facts(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as opened:
+        facts = dict(opened.metadata() or {})
+    return UNKNOWN | {"config": facts["config"]} | facts
+
+
+def _checkpoint_facts(path: Path) -> dict[str, str]:
+    """Of its recipe, and of the run.json beside it, which knows how many people there were."""
+    recipe = msgspec.json.decode(read_checkpoint(path)["config"], type=_Recipe)
+    run = path.with_name("run.json")
+    data = msgspec.json.decode(run.read_bytes(), type=_Run).data if run.exists() else ()
+    names = [str(source) for source in data] or [source.name for source in recipe.sources]
     return {
         "config": msgspec.json.encode(recipe.network).decode(),
         "seed": str(recipe.seed),
-        "training_data": ", ".join(source.name for source in recipe.sources) or UNKNOWN["training_data"],
+        "training_data": ", ".join(names) or UNKNOWN["training_data"],
         "input_height": str(recipe.size_hw[0]),
         "input_width": str(recipe.size_hw[1]),
     }
@@ -104,11 +113,3 @@ def save_weights(network: MSPF, path: Path, facts: Mapping[str, str], half: bool
 def _stored(tensor: Tensor, half: bool) -> Tensor:
     smaller = half and tensor.is_floating_point() and tensor.numel() > LARGE
     return (tensor.half() if smaller else tensor).contiguous()
-
-
-def _checkpoint(path: Path) -> _Checkpoint:
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        return _Checkpoint(state["averaged"], state["config"])
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: no training checkpoint, or damaged ({str(error).splitlines()[0]})") from error

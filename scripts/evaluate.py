@@ -1,8 +1,8 @@
 """Score re-identification networks: checkpoints (.pt), .safetensors, or exported files (.onnx), on any data set.
 
-python scripts/evaluate.py --weights W --data DIR                        query/ against bounding_box_test/
-python scripts/evaluate.py --weights W --data DIR --split held-out       the last 150 people of a training folder
-python scripts/evaluate.py --weights W --data DIR --split everyone       each image of a folder against all others
+python scripts/evaluate.py --weights W --data DIR                        a data set's query against its gallery
+python scripts/evaluate.py --weights W --data DIR --split held-out       the last 150 people of its training part
+python scripts/evaluate.py --weights W --data DIR --split everyone       each image of a folder against the others
 python scripts/evaluate.py --weights W --clip VIDEO MOT_TRUTH            a clip: its first third against its last
 
 Several weights and folders give every pair of them. Of checkpoints and .safetensors the full descriptor is scored
@@ -24,6 +24,7 @@ import torch
 import engines
 from mspf.datasets import Split, list_images
 from mspf.descriptors import Describe, exported_describer, torch_describer
+from mspf.errors import MSPFError
 from mspf.figures import draw_cmc, draw_rankings
 from mspf.metrics import Described
 from mspf.scoring import PROTOCOLS, Result, Settings, Stamp, choose_split, describe_split, file_sha256, score_described
@@ -168,7 +169,7 @@ def main() -> None:
         options.figures.mkdir(parents=True, exist_ok=True)
     try:
         results = run(options)
-    except (OSError, ValueError, engines.EngineError) as error:
+    except (MSPFError, OSError, ValueError, engines.EngineError) as error:
         sys.exit(f"evaluate: {error}")
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import engines
+from mspf.errors import CheckpointError
 from mspf.export import RunTimeNetwork, export_onnx, metadata
 from mspf.network import MSPF, MSPFConfig
 from mspf.weights import load_weights, read_facts, save_weights, weights_sha256
@@ -56,14 +57,16 @@ def test_a_checkpoint_gives_its_averaged_network_and_its_recipe(network: MSPF, t
     assert weights_sha256(load_weights(tmp_path / "last.pt")) == weights_sha256(network)
     facts = read_facts(tmp_path / "last.pt")
     assert (facts["seed"], facts["training_data"]) == ("7", "a, b")
+    (tmp_path / "run.json").write_text('{"data": [{"name": "a", "training_people": 3, "training_images": 9}]}')
+    assert read_facts(tmp_path / "last.pt")["training_data"] == "a (3 people, 9 images)"
 
 
 @pytest.mark.parametrize("name", ["text.pt", "text.safetensors"])
 def test_a_file_that_is_no_network_is_named_in_the_error(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("no network, but long enough to have a header")
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(CheckpointError, match=name):
         load_weights(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match="missing"):
+    with pytest.raises(CheckpointError, match="missing"):
         load_weights(tmp_path / f"missing{name}")
 
 
@@ -71,5 +74,5 @@ def test_tensors_of_another_configuration_are_refused(network: MSPF, tmp_path: P
     config = '{"network": {"width": 0.5, "patches": "none"}, "seed": 0, "sources": []}'
     torch.save({"averaged": network.state_dict(), "config": config}, tmp_path / "other.pt")
 
-    with pytest.raises(ValueError, match=r"other\.pt: .*size mismatch"):
+    with pytest.raises(CheckpointError, match=r"other\.pt: .*size mismatch"):
         load_weights(tmp_path / "other.pt")
