@@ -97,6 +97,12 @@ def prove(engine: Engine, golden: Golden, largest: int) -> str:
         EngineError: the network does not take the reference's inputs.
     """
     precision = engine.metadata.get("precision", engine.precision)
+    wanted = engine.inputs[0].shape[1:]
+    if any(want not in (None, got) for want, got in zip(wanted, golden.inputs.shape[1:], strict=False)):
+        raise GateError(
+            f"{engine.name}: {golden.origin} is for pictures {golden.inputs.shape[1:]}, the network takes {wanted}; "
+            "run scripts/make_golden.py"
+        )
     said = []
     for rows in batches(len(golden.inputs), engine.inputs[0].shape[0], largest):
         outputs = engine(np.ascontiguousarray(golden.inputs[rows]))[0]

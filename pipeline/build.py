@@ -1,25 +1,25 @@
 """TensorRT plans of a site's networks, or of any others: built, held to their reference and timed."""
 
-import logging
 import statistics
 import time
-from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 import engines
-from engines import cache, cuda, plans, tensorrt_backend, tensorrt_builder
+from engines import cuda, plans, tensorrt_backend, tensorrt_builder
 from engines.engine import MissingDeviceError, NotInstalledError
 from engines.loading import BACKENDS, prove
 from engines.plans import Plan
 from pipeline.config import DetectorConfig, ReidConfig, Site
-from pipeline.embedder import DEFAULT_REID
+from pipeline.detector import Detector
+from pipeline.embedder import DEFAULT_REID, Embedder
 from pipeline.errors import EngineFailure
 from pipeline.export_detector import resolve_detector
-
-logger = logging.getLogger(__name__)
 
 TIMED_BATCHES = (1, 8, 32)
 ROUNDS = 20
@@ -107,29 +107,33 @@ def latency_ms(engine: engines.Engine, batch: int) -> float:
 
 
 def prepare(site: Site) -> None:
-    """Build the plans that this site's networks will need and that are not there; nothing without a GPU.
+    """Where there is a GPU, load a site's networks once in a process of its own, which ends.
+
+    So plans are built, kernels compiled and networks proven before a worker needs them, which is killed when it is
+    silent for long.
 
     Raises:
-        ConfigError: the detector cannot be found or exported.
-        EngineFailure: a back end was asked for that cannot be built for.
+        ConfigError, EngineFailure: the networks cannot be loaded.
     """
     sections: tuple[DetectorConfig | ReidConfig, ...] = (site.detector, site.reid)
-    for path, settings in zip(site_networks(site), sections, strict=True):
-        for flavour in _wanted_flavours(settings):
-            try:
-                cuda.gpu()
-                key = tensorrt_builder.plan_key(path, flavour, settings.precision)
-                if not plans.find_any_batch(path.stem, key, cache.cache_dir()):
-                    tensorrt_builder.build(path, key)
-            except (MissingDeviceError, NotInstalledError):
-                continue
-            except engines.EngineError as error:
-                if settings.backend != "auto":
-                    raise EngineFailure(str(error)) from error
-                logger.warning("%s", error)
-            else:
-                break
+    if not {"auto", *tensorrt_builder.FLAVOURS} & {one.backend for one in sections}:
+        return
+    try:
+        cuda.gpu()
+    except (MissingDeviceError, NotInstalledError):
+        return
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            pool.submit(load_networks, site).result()
+        except BrokenProcessPool as error:
+            raise EngineFailure("the GPU's driver ended the process that loads the networks; set backend") from error
 
 
-def _wanted_flavours(settings: DetectorConfig | ReidConfig) -> Sequence[str]:
-    return [name for name in tensorrt_builder.FLAVOURS if settings.backend in ("auto", name)]
+def load_networks(site: Site) -> None:
+    """Load a site's networks, and forget them.
+
+    Raises:
+        ConfigError, EngineFailure: they cannot be loaded.
+    """
+    Detector.load(site.detector)
+    Embedder.load(site.reid)

@@ -130,6 +130,12 @@ def test_what_is_no_reference_says_so(network: Path) -> None:
         engines.load(network, "onnxruntime")
 
 
+def test_a_reference_for_pictures_of_another_size_says_so(network: Path) -> None:
+    gate.write_golden(gate.golden_path(network), PICTURES[:, :, :4], 1.0, np.ones((4, 8), np.float32), "rows")
+    with pytest.raises(gate.GateError, match=r"is for pictures \(3, 4, 4\), the network takes \(3, 6, 4\)"):
+        engines.load(network, "onnxruntime")
+
+
 BOXES = np.array([[[10, 10, 50, 90, 0.8, 0], [60, 10, 100, 90, 0.3, 0], [0, 0, 9, 9, 0.05, 0]]], np.float32)
 
 
