@@ -1,4 +1,4 @@
-"""ONNX files on the CPU by ONNX Runtime, in float32: on any machine, with any ONNX operator."""
+"""ONNX files on the CPU by ONNX Runtime, in float32 or as the file is quantised: on any machine, any ONNX operator."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ class OnnxRuntimeEngine:
     """See `engines.Engine`. A session may be called from several threads; its outputs are fresh arrays."""
 
     backend = "onnxruntime"
-    precision = "f32"
 
     def __init__(self, path: Path, threads: int) -> None:
         options = ort.SessionOptions()
@@ -35,6 +34,7 @@ class OnnxRuntimeEngine:
         self.inputs = tuple(tensor_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(tensor_spec(node) for node in self._session.get_outputs())
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.precision = self.metadata.get("precision", "f32")
 
     def __call__(self, *batch: Array) -> tuple[Array, ...]:
         """Outputs for one batch."""

@@ -36,7 +36,8 @@ class OpenVinoEngine:
             compiled = core.compile_model(model, "CPU", settings(core, precision, threads))
         except RuntimeError as error:
             raise EngineError(f"{path}: OpenVINO cannot run it: {last_line(error)}; try onnxruntime") from error
-        self.precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        rest = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self.precision = "int8" if self.metadata.get("precision") == "int8" else rest
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
 

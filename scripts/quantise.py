@@ -1,0 +1,74 @@
+"""Write a copy of an exported network that multiplies in int8 (or float16), calibrated on pictures it may see.
+
+python scripts/quantise.py mspf.onnx mspf_int8.onnx --calibrate CROPS_DIR --calibrate MORE_DIR
+python scripts/quantise.py person_detector.onnx person_detector_int8.onnx --calibrate PICTURES_DIR
+python scripts/quantise.py mspf.onnx mspf_f16.onnx --float16
+
+Calibrate on training or simulated pictures, never on a test set. int8 is for OpenVINO and TensorRT.
+"""
+
+import argparse
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import engines
+from engines.precision import to_float16, to_int8
+from pipeline.detector import STRIDE, letterbox
+
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+
+def drawn_pictures(folders: list[Path], count: int) -> list[Path]:
+    """`count` picture files of each folder and what is under it, or all of a smaller one, by a fixed seed."""
+    rng = np.random.default_rng(0)
+    chosen: list[Path] = []
+    for folder in folders:
+        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        if not paths:
+            raise SystemExit(f"{folder}: no .jpg or .png in it; give a folder of pictures with --calibrate")
+        chosen += [paths[row] for row in rng.permutation(len(paths))[:count]]
+    return chosen
+
+
+def batches(network: Path, paths: list[Path]) -> Iterator[engines.Array]:
+    """One picture after the other as the network takes it: a crop resized, or a frame letterboxed for a detector."""
+    engine = engines.load(network, "onnxruntime", proven=False)
+    height, width = engine.inputs[0].shape[2:]
+    for path in paths:
+        image = cv2.imread(str(path))
+        if engine.metadata.get("kind") == "reid":
+            pixels, scale = cv2.resize(image, (width or 0, height or 0), interpolation=cv2.INTER_LINEAR), 1
+        else:
+            longest = max(ast.literal_eval(engine.metadata.get("imgsz", "[640, 640]")))
+            size = [-(-side * longest // max(image.shape[:2]) // STRIDE) * STRIDE for side in image.shape[:2]]
+            pixels, scale = letterbox([image], (height or size[0], width or size[1]))[0][0], 255
+        yield np.ascontiguousarray(pixels[..., ::-1].transpose(2, 0, 1)[None], np.float32) / np.float32(scale)
+
+
+def main() -> None:
+    """Draw the pictures, write the copy."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", type=Path)
+    parser.add_argument("out", type=Path)
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--calibrate", type=Path, action="append", metavar="DIR", help="pictures; may be given again")
+    kind.add_argument("--float16", action="store_true")
+    parser.add_argument("--pictures", type=int, default=64, help="drawn from each folder")
+    parser.add_argument("--keep-float", action="append", default=[], metavar="NODE", help="may be given again")
+    options = parser.parse_args()
+
+    if options.float16:
+        to_float16(options.network, options.out)
+        print(f"{options.out}: float16")
+        return
+    paths = drawn_pictures(options.calibrate, options.pictures)
+    count = to_int8(options.network, options.out, batches(options.network, paths), options.keep_float)
+    print(f"{options.out}: {count} convolutions in int8, calibrated on {len(paths)} pictures")
+
+
+if __name__ == "__main__":
+    main()
