@@ -1,4 +1,4 @@
-"""Turn a training checkpoint into the one file that the run needs, its compact head fitted to training images.
+"""Turn a training checkpoint into the one file that the run needs, its compact head learnt on training people.
 
 Beside network.onnx it writes network.safetensors, the same weights for torch (`mspf.weights.load_weights`).
 
@@ -6,32 +6,27 @@ python scripts/export.py runs/mspf/last.pt network.onnx --fit market1501=DIR --f
 """
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from make_golden import make_golden
-from torch import Tensor
 
-from mspf.compact import with_compact_head
-from mspf.datasets import list_images, read_images
+from mspf.compact import HeadConfig, People, fit_head, with_compact_head
+from mspf.datasets import ImageList, training_images, without_last
+from mspf.descriptors import describe_all, torch_describer
 from mspf.export import RunTimeNetwork, export_onnx, metadata
-from mspf.training import normalise
+from mspf.network import MSPF
 from mspf.weights import load_weights, read_facts, save_weights
 
-BATCH = 64
 
-
-def sampled_batches(folders: list[Path], count: int, size_hw: tuple[int, int]) -> Iterator[Tensor]:
-    """Normalised images, the same number drawn from every folder (all of a smaller one)."""
-    rng = np.random.default_rng(0)
-    for folder in folders:
-        paths = list_images(folder).paths
-        chosen = [paths[row] for row in rng.permutation(len(paths))[:count]]
-        for start in range(0, len(chosen), BATCH):
-            images = read_images(chosen[start : start + BATCH], size_hw)
-            yield normalise(torch.from_numpy(images).permute(0, 3, 1, 2).float())
+def describe_people(network: MSPF, images: ImageList, count: int, size_hw: tuple[int, int]) -> People:
+    """Full descriptors of people drawn at random until they have `count` images."""
+    order = np.random.default_rng(0).permutation(np.unique(images.pids))
+    sizes = np.array([(images.pids == pid).sum() for pid in order])
+    chosen = images.where(np.isin(images.pids, order[np.cumsum(sizes) - sizes < count]))
+    full = describe_all(chosen, torch_describer(network), size_hw)[-1]
+    return People(torch.from_numpy(full.embeddings), full.pids)
 
 
 def main() -> None:
@@ -39,20 +34,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("onnx", type=Path)
-    parser.add_argument("--fit", action="append", required=True, metavar="NAME=DIR", help="training images")
-    parser.add_argument("--images", type=int, default=3000, help="drawn from each folder")
+    parser.add_argument("--fit", action="append", required=True, metavar="NAME=DIR", help="training people")
+    parser.add_argument("--images", type=int, default=10_000, help="drawn from each data set, person by person")
     parser.add_argument("--length", type=int, default=512)
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--steps", type=int, default=1200, help="that the compact head learns; 0: a projection alone")
+    parser.add_argument("--held-out", type=int, default=0, metavar="IDS", help="last people of each set left out")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: as trained")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--float32", action="store_true", help="store the .safetensors in float32, not half of it")
     options = parser.parse_args()
 
     torch.set_num_threads(options.threads)
     names, folders = zip(*(pair.split("=", 1) for pair in options.fit), strict=True)
-    size_hw = tuple(options.size)
-    batches = sampled_batches([Path(folder) for folder in folders], options.images, size_hw)
-    network = with_compact_head(load_weights(options.checkpoint), batches, options.length)
     trained = read_facts(options.checkpoint)
+    size_hw = tuple(options.size or (int(trained["input_height"]), int(trained["input_width"])))
+    trunk = load_weights(options.checkpoint)
+    images = [without_last(training_images(Path(folder)), options.held_out) for folder in folders]
+    people = [describe_people(trunk, listed, options.images, size_hw) for listed in images]
+    network = with_compact_head(trunk, fit_head(people, HeadConfig(length=options.length, steps=options.steps)))
     facts = metadata(network, size_hw, trained["training_data"])
     facts |= {"seed": trained["seed"], "head_fitted_to": ", ".join(names)}
     export_onnx(network, options.onnx, size_hw, facts)
