@@ -214,29 +214,21 @@ def _timing_cache(config: Any, key: PlanKey, folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _converted(path: Path, precision: str) -> Iterator[Path]:
+def _converted(path: Path, wanted: str) -> Iterator[Path]:
     """The file to parse: itself, or a copy in float16 that was held to the reference on the CPU."""
-    if precision != "f16":
+    if wanted != "f16":
         yield path
         return
+    from engines import onnxruntime_backend, precision  # here, since a run from a ready plan needs neither
+
     with tempfile.TemporaryDirectory() as scratch:
         half = Path(scratch) / path.name
-        to_float16(path, half)
-        from engines import onnxruntime_backend
-
+        precision.to_float16(path, half)
         engine = onnxruntime_backend.load(half, "f32", 1)
         golden = reference.find(path, reference.generated(engine.inputs, engine.metadata))
         if golden:
             gate.prove(engine, golden, 3)
         yield half
-
-
-def to_float16(path: Path, out: Path) -> None:
-    """Write a copy that computes in float16 and takes and gives float32."""
-    import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), out)
 
 
 def _metadata(path: Path) -> dict[str, str]:
