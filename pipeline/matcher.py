@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from pipeline.assignment import assign
 from pipeline.company import Company
 from pipeline.config import MatcherConfig
 from pipeline.continuity import continuity
+from pipeline.covisibility import Covisibility
 from pipeline.datatypes import (
     F32,
     Assignment,
@@ -35,6 +36,7 @@ _NEVER = -1
 _ABANDONED_S = 60.0
 _TOGETHER_S = 4.0  # shorter lets one wrong turn of a tracker part somebody from themselves for good
 _RECENT_S = 3.0
+_NOW_S = 1.0  # so recent a sighting is of now
 
 
 @dataclass(slots=True)
@@ -55,6 +57,10 @@ class _OpenTrack:
     rivals: dict[TrackKey, float] = field(default_factory=dict)
     strangers: set[int] = field(default_factory=set)
     first_box: F32 = field(default_factory=lambda: np.zeros(4, np.float32))
+
+    def seen_as(self, now: float) -> int | None:
+        """Its identity, when it was seen just now."""
+        return self.identity_id if now - self.tracklet.last_seen <= _NOW_S else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ class Matcher:
         self._epoch: dict[str, int] = {}
         self._epoch_since: dict[str, float] = {}
         self._company = Company(state.parted)
+        self._covisibility = Covisibility()
         self._last_sweep = -np.inf
 
     def step(self, update: CameraUpdate) -> Outcome:
@@ -210,7 +217,9 @@ class Matcher:
             return []
         taken = {track.identity_id for track in visible.values() if track.identity_id is not None}
         similarity = self.gallery.similarity(np.stack([tracks[key].mean for key in undecided]))
-        ids = self.gallery.ids.copy()
+        ids, camera = self.gallery.ids.copy(), undecided[0].camera_id
+        doubt = self._covisibility.doubt(camera, self._elsewhere(camera, now), ids)
+        similarity -= self._config.elsewhere_penalty * doubt
         for row, key in enumerate(undecided):
             met = {tracks[other].identity_id for other in tracks[key].rivals if other in tracks}
             barred = tracks[key].strangers | met | (set() if tracks[key].tracklet.closed else taken)
@@ -247,6 +256,14 @@ class Matcher:
             best[ids == one.identity_id] = np.maximum(best[ids == one.identity_id], fit)
         return best
 
+    def _elsewhere(self, camera_id: str, now: float) -> dict[str, set[int]]:
+        """Whom every other camera sees now."""
+        return {
+            other: {who for track in tracks.values() if (who := track.seen_as(now)) is not None}
+            for other, tracks in self._open.items()
+            if other != camera_id
+        }
+
     def _has_evidence(self, track: _OpenTrack) -> bool:
         enough = 1 if track.tracklet.closed else self._config.min_embeddings
         return len(track.tracklet.embeddings) >= enough
@@ -269,6 +286,7 @@ class Matcher:
             identity_id, self._next_id = self._next_id, self._next_id + 1
             nothing = np.zeros((0, len(track.mean)), np.float32)
             self.gallery.add(Identity(identity_id, nothing, track.tracklet.first_seen, now, frozenset(), False))
+        self._covisibility.note(key.camera_id, self._elsewhere(key.camera_id, now), identity_id)
         self.gallery.see(identity_id, key.camera_id, track.tracklet.last_seen)
         track.identity_id, track.matched_seq, track.doubtful_since = identity_id, _NEVER, None
         return Assignment(key, identity_id, similarity, is_new, track.former_id, now)
@@ -381,13 +399,3 @@ class Matcher:
             for track in tracks.values():
                 track.strangers.discard(identity_id)
         self._company.forget(identity_id)
-
-
-def assign(cost: F32, max_cost: float) -> dict[int, int]:
-    """Row to column at least total cost, where leaving a pair out costs max_cost; {} when R or C is 0.
-
-    Args:
-        cost: (R, C), finite.
-    """
-    rows, columns = linear_sum_assignment(np.minimum(cost, max_cost))
-    return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if cost[r, c] <= max_cost}

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.assignment import assign
 from pipeline.config import MatcherConfig
 from pipeline.datatypes import Assignment, Confirmation, Expiry, Merge, TrackKey
-from pipeline.matcher import Matcher, MatcherState, assign
+from pipeline.matcher import Matcher, MatcherState
 from tests.fakes import tracklet, unit, update
 
 CONFIG = MatcherConfig(
