@@ -2,7 +2,6 @@
 
 import math
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from rich.table import Table
 from pipeline.config import Site, load_site
 from pipeline.errors import ConfigError, PipelineError, SourceError, StoreError
 from pipeline.results import Evaluation, Summary, evaluate_run
-from pipeline.sinks import write_json
+from pipeline.sinks import locked, write_json
 from pipeline.telemetry import CameraCounters
 
 if TYPE_CHECKING:
@@ -78,6 +77,12 @@ def run(
         raise ConfigError(f"--seconds {seconds:g} stops a live run, this one replays files; add --live")
     out = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     _make(out)
+    with locked(out):
+        _follow(site, out, replay=replay, video=video, seconds=seconds)
+
+
+def _follow(site: Site, out: Path, *, replay: bool, video: bool, seconds: float | None) -> None:
+    """One run into its directory, up to the summary."""
     summary = _replay(site, out, video) if replay else _live(site, out, video, seconds)
     try:
         write_json(out / "summary.json", summary)
@@ -113,7 +118,6 @@ def _live(site: Site, out: Path, video: bool, seconds: float | None) -> Summary:
     from pipeline.supervisor import Supervisor
 
     log_to(out / "pipeline.log", "supervisor")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop is a Ctrl-C
     # Here, since every worker would export and build for itself, and be killed as silent when that takes long.
     detector = msgspec.structs.replace(site.detector, model=str(resolve_detector(site.detector.model)))
     site = msgspec.structs.replace(site, detector=detector)

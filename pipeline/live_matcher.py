@@ -37,6 +37,7 @@ def run(job: Job) -> None:
                 telemetry.send(desk.report(tracklets))
         desk.take(tracklets.receive(0.0, at_most=10_000))
         telemetry.send(desk.report(tracklets))
+        desk.finish()
 
 
 class _Desk:
@@ -78,6 +79,11 @@ class _Desk:
             unreadable=tracklets.unreadable,
             unsaved=self._service.unsaved if self._service else 0,
         )
+
+    def finish(self) -> None:
+        """Saves, for the last time, what could not be saved."""
+        if self._service:
+            self._service.finish()
 
     def _understands(self, update: CameraUpdate) -> bool:
         lengths = {tracklet.embeddings.shape[1] for tracklet in update.tracklets}

@@ -78,6 +78,12 @@ class MatchService:
         self._touched.clear()
         self._parted.clear()
 
+    def finish(self) -> None:
+        """Commits what waits, for the last time; what cannot be is told."""
+        self.save()
+        if self._unsaved:
+            log.error("identity store: %d decisions could not be written and are lost", len(self._unsaved))
+
 
 def _answer(update: CameraUpdate, outcome: Outcome) -> CameraIdentities:
     return CameraIdentities(

@@ -100,7 +100,7 @@ class Replay:
             if self._on_progress and time.monotonic() - shown_at > 0.5:
                 self._on_progress(self._counters, service.identities)
                 shown_at = time.monotonic()
-        service.save()
+        service.finish()
 
     def _steps(self, writer: RunWriter) -> Iterator[list[Frame]]:
         """Frames of the same moment, one a camera at most, in order of time."""

@@ -1,11 +1,12 @@
 """The run directory: events.jsonl, tracks/<camera>.txt and summary.json. A full disk delays lines, it loses none."""
 
+import fcntl
 import logging
 import math
 import os
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -93,6 +94,24 @@ def _whole_lines(file: int) -> int:
     size = os.fstat(file).st_size
     tail = os.pread(file, 2**16, max(0, size - 2**16))
     return size - len(tail) + tail.rfind(b"\n") + 1
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Holds a run directory, so that no second run writes into it; the kernel lets go of it whatever happens.
+
+    Raises:
+        StoreError: another run holds it, or it cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context((out / "pipeline.log").open("ab"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(f"{out}: another run is writing there; wait for its end or give another --out") from error
+        except OSError as error:
+            raise StoreError(f"{out}: cannot write: {error.strerror}; give another --out") from error
+        yield
 
 
 class RunWriter:

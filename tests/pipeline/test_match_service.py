@@ -102,3 +102,12 @@ def test_who_was_seen_together_is_stored(tmp_path):
     serve(tmp_path, [update("a", at, tracklet(1, X, at=at), tracklet(2, Y, at=at)) for at in (0.0, 3.0, 6.0)])
     with Store(tmp_path / "identities.db", 3) as store:
         assert [sorted(pair) for pair in store.load().parted] == [[1, 2]]
+
+
+def test_decisions_that_can_never_be_stored_are_told_at_the_end(tmp_path, caplog):
+    with Store(tmp_path / "identities.db", 64) as store, RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        service = MatchService(Matcher(CONFIG, 64), store, writer)
+        with full_disk(max(one.stat().st_size for one in tmp_path.glob("identities*"))):
+            service.step([update("a", 0.0, tracklet(1, np.eye(64, dtype=np.float32)[0], at=0.0))])
+            service.finish()
+    assert "identity store: 1 decisions could not be written and are lost" in caplog.messages

@@ -17,7 +17,7 @@ from pipeline.datatypes import (
     TrackKey,
 )
 from pipeline.errors import StoreError
-from pipeline.sinks import AppendFile, RunWriter, frames_written, write_json
+from pipeline.sinks import AppendFile, RunWriter, frames_written, locked, write_json
 from tests.pipeline.disk import full_disk
 
 
@@ -201,3 +201,16 @@ def test_a_file_of_boxes_that_holds_none_is_one_clear_error(tmp_path):
     (tmp_path / "tracks" / "a.txt").write_text("hello\n")
     with pytest.raises(StoreError, match=r"a.txt: cannot go on after the boxes there: .*; give another --out"):
         frames_written(tmp_path, "a")
+
+
+def test_a_run_directory_is_held_by_one_run_at_a_time(tmp_path):
+    with locked(tmp_path), pytest.raises(StoreError, match="another run is writing there; wait"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_a_run_directory_that_cannot_be_written_is_one_clear_error(tmp_path):
+    (tmp_path / "pipeline.log").mkdir()
+    with pytest.raises(StoreError, match="cannot write: Is a directory"), locked(tmp_path):
+        pass
