@@ -131,8 +131,8 @@ class MatcherConfig(_Section, frozen=True):
         sure_similarity: from here on it joins at once; below, more views are waited for.
         new_below: a well-seen track less similar than this to everybody is somebody new at once.
         continuity_bonus: added to the similarity of a track that goes on where its camera lost that identity just now.
-        elsewhere_penalty: taken off the similarity to somebody whom another camera sees now, in full where the two cameras
-            have never been found to see the same people at one moment.
+        elsewhere_penalty: taken off the similarity to somebody whom another camera sees now, in full where the two
+            cameras have never been found to see the same people at one moment.
         merge_similarity: two identities this similar become one, unless seen together by one camera.
         merge_within_s: only an identity younger than this is merged into an older one.
         min_embeddings: least evidence before deciding.
