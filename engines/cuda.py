@@ -69,22 +69,36 @@ def call(function: Callable[..., tuple[Any, ...]], *arguments: object) -> Any:
     return values[0] if values else None
 
 
+class DeviceMemory:
+    """Bytes on the GPU, freed with the object."""
+
+    def __init__(self, size: int) -> None:
+        from cuda.bindings import runtime
+
+        self._free = runtime.cudaFree
+        self.size = size
+        self.address = int(call(runtime.cudaMalloc, max(size, 1)))
+
+    def __del__(self) -> None:
+        if hasattr(self, "address"):
+            self._free(self.address)
+
+
 class Buffer:
     """The same bytes twice, in pinned host memory and on the GPU; allocated once, freed with the object."""
 
     def __init__(self, size: int) -> None:
         from cuda.bindings import runtime
 
-        self._free, self._free_host = runtime.cudaFree, runtime.cudaFreeHost
-        self.size = size
-        self.device = int(call(runtime.cudaMalloc, size))
-        self.host = int(call(runtime.cudaMallocHost, size))
+        self._memory = DeviceMemory(size)
+        self.device = self._memory.address
+        self._free = runtime.cudaFreeHost
+        self.host = int(call(runtime.cudaMallocHost, max(size, 1)))
         self.bytes: NDArray[np.uint8] = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self.host))
 
     def __del__(self) -> None:
-        for free, attribute in ((getattr(self, "_free", None), "device"), (getattr(self, "_free_host", None), "host")):
-            if free and hasattr(self, attribute):
-                free(getattr(self, attribute))
+        if hasattr(self, "host"):
+            self._free(self.host)
 
     def view(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """The first of the host bytes as an array, not copied."""

@@ -8,20 +8,21 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engines import cache, cuda, plans, tensorrt_builder
-from engines.cuda import Buffer, DeviceArray, Stream, on_device
+from engines.cuda import Buffer, DeviceArray, DeviceMemory, Stream, on_device
 from engines.engine import Array, EngineError, TensorSpec, check_batch, empty_outputs
 from engines.plans import Plan
 
 logger = logging.getLogger(__name__)
 
 GRAPH_AFTER = 3  # calls of one shape before its launch is captured as a graph
-MOST_GRAPHS = 32
+MOST_GRAPHS = 16
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -39,22 +40,22 @@ class TensorRtEngine:
         self._runtime = self._trt.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
-            raise EngineError(
-                f"{name}: {plan.key.flavour} cannot load {plan.path}: {tensorrt_builder.first_line(self._log.last)}"
-            )
+            why = tensorrt_builder.first_line(self._log.first_error)
+            raise EngineError(f"{name}: {plan.key.flavour} cannot load {plan.path}: {why}; set another backend")
         self.name, self.backend, self.precision = name, plan.key.flavour, plan.key.precision
         self.metadata = {**plan.metadata, "plan_sha256": plan.sha256, "device": str(plan.key.gpu)}
         self.inputs, self.outputs = tensor_specs(self._trt, self._engine)
         self._ranges = plans.profiles(plan.key.max_batch)
         self._stream = Stream()
+        self._buffers: dict[str, Buffer] = {}
         self._kernels = self._earlier_kernels(plan) if self._captures_itself else None
+        self._scratch = None if self._captures_itself else DeviceMemory(self._engine.device_memory_size_v2)
         self._contexts = [self._context(index) for index in range(len(self._ranges))]
         sizes = largest_sizes(self._trt, self._engine, self._contexts[-1], len(self._ranges) - 1)
-        self._buffers = {tensor: Buffer(size) for tensor, size in sizes.items()}
+        self._buffers |= {tensor: Buffer(size) for tensor, size in sizes.items()}
         for context in self._contexts:
-            for tensor, buffer in self._buffers.items():
-                context.set_tensor_address(tensor, buffer.device)
-        self._graphs: dict[Shapes, Any] = {}
+            self._bind(context)
+        self._graphs: dict[Shapes, Captured] = {}
         self._frequent = FrequentShapes(GRAPH_AFTER, 0 if self._captures_itself else MOST_GRAPHS)
         self._lock = threading.Lock()
 
@@ -84,20 +85,30 @@ class TensorRtEngine:
             cache.write_atomically(kernels_path(plan), bytes(self._kernels.serialize()))
 
     def _context(self, index: int) -> Any:
-        """An execution context of one profile; TensorRT-RTX also captures graphs itself."""
+        """An execution context of one profile. Those of TensorRT share their scratch memory: they run in turns.
+
+        TensorRT-RTX captures graphs itself.
+        """
         if self._captures_itself:
             settings = self._engine.create_runtime_config()
             settings.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             settings.set_runtime_cache(self._kernels)
             context = self._engine.create_execution_context(settings)
         else:
-            context = self._engine.create_execution_context()
+            strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+            context = self._engine.create_execution_context(strategy)
         if context is None or not context.set_optimization_profile_async(index, self._stream.handle):
             raise EngineError(
-                f"{self.name}: no memory on the GPU to run it: {self._log.last}; build a smaller max batch"
+                f"{self.name}: no memory on the GPU to run it: {self._log.first_error}; build a smaller max batch"
             )
+        if self._scratch:
+            context.set_device_memory(self._scratch.address, self._scratch.size)
         self._stream.wait()
         return context
+
+    def _bind(self, context: Any) -> None:
+        for tensor, buffer in self._buffers.items():
+            context.set_tensor_address(tensor, buffer.device)
 
     def __call__(self, *batch: Array) -> tuple[Array, ...]:
         """Outputs for one batch; more than the plan's largest goes through in parts."""
@@ -137,16 +148,38 @@ class TensorRtEngine:
 
     def _launch(self, context: Any, shapes: Shapes) -> None:
         """Queue the network: as a graph where these shapes are frequent, else kernel by kernel."""
-        if shapes not in self._graphs and self._frequent.now(shapes):
+        if self._frequent.now(shapes):
             try:
-                self._graphs[shapes] = self._stream.capture(lambda: context.execute_async_v3(self._stream.handle))
+                self._graphs[shapes] = self._captured(shapes)
             except EngineError as error:
                 logger.info("%s: runs without graphs: %s", self.name, error)
                 self._frequent = FrequentShapes(GRAPH_AFTER, 0)
         if shapes in self._graphs:
-            self._stream.launch(self._graphs[shapes])
+            self._stream.launch(self._graphs[shapes].graph)
         elif not context.execute_async_v3(self._stream.handle):
-            raise EngineError(f"{self.name}: {self.backend} failed on {shapes[0]}: {self._log.last}")
+            raise EngineError(f"{self.name}: {self.backend} failed on {shapes[0]}: {self._log.first_error}")
+
+    def _captured(self, shapes: Shapes) -> "Captured":
+        """A graph with a context of its own, since one that goes on to other shapes would spoil it.
+
+        The first run of a context with new shapes is never captured: it brings the context up to date.
+        """
+        context = self._context(plans.profile_for(self._ranges, shapes[0][0]))
+        self._bind(context)
+        for spec, shape in zip(self.inputs, shapes, strict=True):
+            context.set_input_shape(spec.name, shape)
+        if not context.execute_async_v3(self._stream.handle):
+            raise EngineError(f"{self.name}: {self.backend} failed on {shapes[0]}: {self._log.first_error}")
+        self._stream.wait()
+        return Captured(context, self._stream.capture(lambda: context.execute_async_v3(self._stream.handle)))
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A graph to launch, and the execution context that it lives on."""
+
+    context: Any
+    graph: Any
 
 
 class FrequentShapes:

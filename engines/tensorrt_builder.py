@@ -113,11 +113,13 @@ def _serialised(path: Path, key: PlanKey, folder: Path, progress: Progress | Non
     try:
         builder = trt.Builder(log)
     except (TypeError, RuntimeError) as error:  # what the bindings make of a null pointer
-        raise EngineError(f"{key.flavour} cannot build here: {log.last or error}; it needs an NVIDIA GPU") from error
+        raise EngineError(
+            f"{key.flavour} cannot build here: {log.first_error or error}; it needs an NVIDIA GPU"
+        ) from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(path.read_bytes()):
-        why = parser.get_error(0).desc() if parser.num_errors else log.last
+        why = parser.get_error(0).desc() if parser.num_errors else log.first_error
         raise EngineError(f"{path.name}: {key.flavour} does not take it: {first_line(why)}; export it again")
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # f32 means f32
@@ -129,7 +131,7 @@ def _serialised(path: Path, key: PlanKey, folder: Path, progress: Progress | Non
     with _timing_cache(config, key, folder):
         content = builder.build_serialized_network(network, config)
     if content is None:
-        raise EngineError(f"{path.name}: {key.flavour} cannot build it: {first_line(log.last)}; export it again")
+        raise EngineError(f"{path.name}: {key.flavour} cannot build it: {first_line(log.first_error)}; export it again")
     return bytes(content), int(network.num_layers)
 
 
@@ -161,16 +163,16 @@ def shapes(shape: tuple[int, ...], batches: Profile, long_side: int) -> tuple[tu
 
 
 def error_log(trt: Any) -> Any:
-    """TensorRT's log, of which warnings and errors reach ours; it remembers the last error."""
+    """TensorRT's log; it remembers the first error, which is the one that says why, and tells ours at debug level."""
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.last = ""
+            self.first_error = ""
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.last = self.last or message
+                self.first_error = self.first_error or message
                 logger.debug("TensorRT: %s", message)
 
     return Log()
