@@ -98,11 +98,11 @@ def load(
             except EngineError as error:
                 if backend != "auto" or name == names[-1]:
                     raise
-                absent = isinstance(error, MissingDeviceError | NotInstalledError)
-                logger.log(logging.INFO if absent else logging.WARNING, "%s", error)
+                levels = {MissingDeviceError: logging.DEBUG, NotInstalledError: logging.INFO}
+                logger.log(levels.get(type(error), logging.WARNING), "%s: not on %s: %s", path.name, name, error)
                 break
     if refused:
-        raise gate.GateError("; ".join(refused))
+        raise gate.GateError(refused[-1])  # those before stand in the log
     missing = " or ".join(BACKENDS[name].requires for name in names)
     raise EngineError(f"{path}: no back end for it is installed; pip install {missing}")
 
