@@ -156,6 +156,7 @@ def _read_webcam(camera: CameraConfig) -> Iterator[Timed]:
     number = camera.url.removeprefix("webcam:")
     if not number.isdecimal():
         raise SourceError(f"{camera.id}: {camera.url!r} names no webcam; write webcam:0 for the first")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong is said once, below
     device = cv2.VideoCapture(int(number))
     try:
         if not device.isOpened():

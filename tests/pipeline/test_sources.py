@@ -169,6 +169,12 @@ def test_a_webcam_is_named_by_its_number(url, says):
         next(read_video(CameraConfig("a", url)))
 
 
+def test_a_webcam_that_is_not_there_is_one_clear_error(capfd):
+    with pytest.raises(SourceError, match="webcam 63 cannot be opened; is it plugged in and not in use"):
+        next(read_video(CameraConfig("a", "webcam:63")))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_replay_delivers_every_frame_with_its_place_and_time(clip):
     with FileReplay(camera(clip, started_at=1000.0)) as replay:
         frames = []
