@@ -56,3 +56,18 @@ def test_a_missing_file_and_another_kind_of_file_are_told_apart(tmp_path: Path) 
 def test_importing_engines_imports_no_back_end() -> None:
     heavy = "{'openvino', 'onnxruntime', 'torch', 'tensorrt', 'tensorrt_rtx', 'cuda'}"
     subprocess.run([sys.executable, "-c", f"import engines, sys; assert not {heavy} & set(sys.modules)"], check=True)
+
+
+def load(path: Path, precision: str, threads: int) -> engines.Engine:
+    """A back end that is there, but takes no network."""
+    raise engines.EngineError(f"{path.name}: operator Conv is not supported")
+
+
+def test_auto_passes_over_a_back_end_that_does_not_take_the_network_and_says_so(
+    network: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(BACKENDS, "openvino", Backend(__name__, "openvino", (".onnx",)))
+    assert engines.load(network).backend == "onnxruntime"
+    assert "tiny.onnx: not on openvino: tiny.onnx: operator Conv is not supported" in caplog.text
+    with pytest.raises(engines.EngineError, match="operator Conv is not supported"):
+        engines.load(network, "openvino")
