@@ -66,6 +66,17 @@ def test_a_right_network_serves_and_is_remembered(network: Path, monkeypatch: py
     assert "batch 16: row" in passed.read_text()
 
 
+def test_where_nothing_can_be_kept_a_network_is_proven_at_every_start(
+    network: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MSPF_PIPELINE_CACHE", str(network / "under-a-file"))
+    for _ in range(2):
+        with caplog.at_level("INFO"):
+            assert engines.load(network, "onnxruntime").precision == "f32"
+        assert "set MSPF_PIPELINE_CACHE to another folder; the network will be proven again" in caplog.text
+        caplog.clear()
+
+
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
