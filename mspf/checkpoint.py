@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +18,14 @@ from mspf.network import MSPF, GlobalBranch, NoBranch, PlainBranch
 
 log = logging.getLogger(__name__)
 
-UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, AttributeError, IndexError)
+UNREADABLE = (RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError)
+
+# What torchreid's own checkpoints hold beside tensors: a rank-1 as a number of numpy.
+SCALAR = np.float64(0).__reduce__()[0]  # what builds one
+NUMBERS: list[Any] = [
+    (SCALAR, "numpy.core.multiarray.scalar"), (SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype, np.dtypes.Float32DType, np.dtypes.Float64DType,
+]  # fmt: skip
 
 # torchreid's names (Zhou's OSNet code) -> ours, by the longest matching beginning; blocks first, then what is around.
 BLOCK = {
@@ -55,18 +63,24 @@ def write_checkpoint(path: Path, parts: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds; only tensors and plain values are ever unpickled.
+    """What a checkpoint holds; only tensors and numbers are ever unpickled.
 
     Raises:
         CheckpointError: missing, damaged, or no checkpoint.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(NUMBERS):
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from error
+    except pickle.UnpicklingError as error:
+        hint = "if you trust it, save its state_dict alone and take that"
+        raise CheckpointError(
+            f"{path}: no checkpoint, or one with more in it than tensors and numbers; {hint}"
+        ) from error
     except UNREADABLE as error:
         reason = (str(error) or "it is empty").splitlines()[0][:120]
-        raise CheckpointError(f"{path}: damaged, or no checkpoint ({reason}); delete it to start again") from error
+        raise CheckpointError(f"{path}: damaged ({reason}); delete it to start again") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a checkpoint")
     return state

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mspf.cuhk03 import find_release, unpack
-from mspf.errors import LayoutError, RecipeError
+from mspf.errors import ImageError, LayoutError, RecipeError
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -157,7 +157,7 @@ def read_images(paths: Sequence[Path], size_hw: tuple[int, int]) -> U8:
     """Decoded images, RGB: (N, H, W, 3); (0, H, W, 3) for none. Decoded by as many threads as there are cores.
 
     Raises:
-        ValueError: a file that is no image.
+        ImageError: a file that is no image.
     """
     images = np.empty((len(paths), *size_hw, 3), np.uint8)
 
@@ -175,7 +175,7 @@ def _read(path: Path, size_hw: tuple[int, int]) -> U8:
     height, width = size_hw
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if bgr is None:
-        raise ValueError(f"{path}: not an image; delete it or download it again")
+        raise ImageError(f"{path}: not an image; delete it or download it again")
     if bgr.shape[:2] != size_hw:
         shrinks = bgr.shape[0] > height
         bgr = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -2,7 +2,8 @@
 
 MSPFError
 ├── RecipeError       a recipe file: which key, which value, what is allowed
-├── LayoutError       a data set folder that no known layout fits, or a file in it
+├── LayoutError       a data set folder that no known layout fits
+├── ImageError        a file of a data set that is no picture
 ├── CheckpointError   weights that cannot be read, or belong to another network
 └── RunError          a run that cannot go on: another recipe or data, a full disk, a loss that is no number
 
@@ -20,6 +21,10 @@ class RecipeError(MSPFError):
 
 class LayoutError(MSPFError, FileNotFoundError):
     """A folder does not hold a data set of a known layout."""
+
+
+class ImageError(MSPFError, ValueError):
+    """A file is not the picture that its name promises."""
 
 
 class CheckpointError(MSPFError, ValueError):

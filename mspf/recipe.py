@@ -1,7 +1,7 @@
 """Recipes: one small typed file (configs/train/*.yaml) that says how a network is trained."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,6 +118,17 @@ def read_recipe(path: Path, changes: Mapping[str, str] | None = None) -> TrainCo
         raise RecipeError(f"{path}: {error.strerror}; recipes that are there: configs/train/*.yaml") from error
     except (msgspec.MsgspecError, TypeError, AttributeError) as error:
         raise RecipeError(f"{path}: {error}; every key stands in mspf/recipe.py") from error
+
+
+def parse_changes(arguments: Sequence[str]) -> dict[str, str]:
+    """["network.width=0.25"] -> {"network.width": "0.25"}, for `read_recipe`.
+
+    Raises:
+        RecipeError: one without a value.
+    """
+    if wrong := [text for text in arguments if "=" not in text]:
+        raise RecipeError(f"--set {wrong[0]}: expected KEY=VALUE, as in --set network.width=0.25")
+    return dict(text.split("=", 1) for text in arguments)
 
 
 def set_dotted(tree: dict[str, Any], key: str, value: object) -> None:

@@ -23,7 +23,7 @@ class RunFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """run.json: what was trained on what by what."""
 
     data: tuple[DataFacts, ...]
-    recipe: str
+    summary: str
     initial_weights: str
     device: str
     processes: int

@@ -20,7 +20,7 @@ from rich.table import Table
 from mspf.datasets import named_folders
 from mspf.errors import MSPFError
 from mspf.processes import Interrupts, joined_processes
-from mspf.recipe import TrainConfig, read_recipe
+from mspf.recipe import TrainConfig, parse_changes, read_recipe
 from mspf.run import Place, train
 from mspf.run_directory import RunDirectory
 from mspf.studies import QUICK, STUDIES, Study, Variant, markdown, tabulate
@@ -56,7 +56,7 @@ def run_all(study: Study, options: argparse.Namespace, place: Place, stopped: Ca
     out: Path = options.out / options.study
     folders = named_folders(options.data)
     changes = {"validation_ids": str(options.validation_ids), **(QUICK if options.quick else {})}
-    changes |= dict(pair.split("=", 1) for pair in options.set)
+    changes |= parse_changes(options.set)
     protocol = f"Last {options.validation_ids} people of {', '.join(folders)} held out; {options.recipe.name}" + (
         ", quick" if options.quick else ""
     )

@@ -21,7 +21,7 @@ from rich.progress import Progress as Bar
 from mspf.datasets import named_folders
 from mspf.errors import MSPFError
 from mspf.processes import Interrupts, joined_processes
-from mspf.recipe import read_recipe
+from mspf.recipe import parse_changes, read_recipe
 from mspf.run import Progress, train
 
 
@@ -61,7 +61,7 @@ def main() -> None:
         with joined_processes(options.device) as place, bar if place.share.rank == 0 else nullcontext():
             if place.share.rank > 0:
                 logging.disable(logging.INFO)
-            config = read_recipe(options.recipe, dict(pair.split("=", 1) for pair in options.set))
+            config = read_recipe(options.recipe, parse_changes(options.set))
             folders = named_folders(options.data)
             done = train(config, folders, options.out, place, options.init, interrupts, drawn_on(bar))
     except MSPFError as error:

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -101,11 +102,20 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half a file"])
-def test_a_damaged_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "last.pt").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"last\.pt: damaged, or no checkpoint") as caught:
+    with pytest.raises(CheckpointError, match=r"last\.pt: (damaged|no checkpoint)") as caught:
         read_checkpoint(tmp_path / "last.pt")
     assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_may_hold_numbers_but_no_objects(tmp_path: Path) -> None:
+    torch.save({"rank1": np.float32(0.5), "best": np.float64(0.25)}, tmp_path / "numbers.pth")
+    torch.save({"folder": tmp_path}, tmp_path / "objects.pth")
+
+    assert read_checkpoint(tmp_path / "numbers.pth") == {"rank1": 0.5, "best": 0.25}
+    with pytest.raises(CheckpointError, match="save its state_dict alone"):
+        read_checkpoint(tmp_path / "objects.pth")
 
 
 def test_a_cut_checkpoint_is_one_clear_line(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from scipy.io import savemat
 
 from mspf.datasets import checksum, held_out_split, list_images, read_images, training_images, without_last
 from mspf.datasets import test_split as read_test_split
-from mspf.errors import LayoutError
+from mspf.errors import ImageError, LayoutError
 from tests.mspf.people import picture, write
 
 
@@ -157,5 +157,5 @@ def test_images_are_read_as_rgb_of_one_size_in_their_order(tmp_path: Path) -> No
 
 def test_a_file_that_is_no_image_is_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "0001_c1_1.jpg").write_text("no image")
-    with pytest.raises(ValueError, match=r"0001_c1_1\.jpg"):
+    with pytest.raises(ImageError, match=r"0001_c1_1\.jpg"):
         read_images(list_images(tmp_path).paths, (16, 8))

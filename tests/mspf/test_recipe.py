@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mspf.errors import RecipeError
-from mspf.recipe import TrainConfig, learning_rate, read_recipe
+from mspf.recipe import TrainConfig, learning_rate, parse_changes, read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs" / "train").glob("*.yaml"))
 
@@ -72,3 +72,9 @@ def test_the_cosine_climbs_then_falls() -> None:
 
 def test_a_rate_without_warm_up_begins_at_its_height() -> None:
     assert learning_rate(TrainConfig(warmup_epochs=0), 0) == TrainConfig().lr
+
+
+def test_a_change_is_a_key_and_a_value() -> None:
+    assert parse_changes(["a.b=c=d", "e="]) == {"a.b": "c=d", "e": ""}
+    with pytest.raises(RecipeError, match="--set epochs: expected KEY=VALUE"):
+        parse_changes(["epochs"])

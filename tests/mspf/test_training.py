@@ -148,7 +148,7 @@ def test_centres_move_with_their_own_rate(folders: dict[str, Path]) -> None:
     trainer, feed = Trainer(CONFIG, collection.classes, CPU), Feed(CONFIG, collection.pools, Share())
     batch = feed.batch(0)
     features = trainer.network.train().features(batch.images).fused.detach()
-    Trainer.step(trainer, batch, 0.0)
+    trainer.step(batch, 0.0)
 
     rows = batch.labels == batch.labels[0]
     expected = 0.5 * 2 / len(batch.labels) * features[rows].sum(0)
