@@ -79,25 +79,29 @@ def plan_path(name: str, key: PlanKey, folder: Path) -> Path:
 def find(name: str, key: PlanKey, folder: Path) -> Plan | None:
     """The plan of exactly this key; None if there is none to trust."""
     plan = read(plan_path(name, key, folder))
-    return plan if plan and plan.key == key else None
+    return plan if plan and plan.key == key and is_whole(plan) else None
 
 
 def find_any_batch(name: str, key: PlanKey, folder: Path) -> Plan | None:
     """The plan of this key, else one that differs from it in its largest batch alone."""
     others = (read(path) for path in sorted((folder / "plans").glob(f"{name}-*.plan")))
     same = (plan for plan in others if plan and replace(plan.key, max_batch=key.max_batch) == key)
-    return find(name, key, folder) or next(same, None)
+    return find(name, key, folder) or next(filter(is_whole, same), None)
 
 
 def read(path: Path) -> Plan | None:
-    """The plan at this place; None if it is missing, cut short, or of another make."""
+    """The plan at this place, by its facts alone; None if they are missing or of another make."""
     try:
         facts: dict[str, Any] = json.loads(facts_path(path).read_text())
         key = PlanKey(**{**facts["key"], "gpu": Gpu(**facts["key"]["gpu"])})
-        plan = Plan(path, key, facts["sha256"], facts["layers"], facts["seconds"], facts["size"], facts["metadata"])
-        return plan if cache.sha256(path) == plan.sha256 else None
+        return Plan(path, key, facts["sha256"], facts["layers"], facts["seconds"], facts["size"], facts["metadata"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def is_whole(plan: Plan) -> bool:
+    """Whether the plan's file is there, and is what was built."""
+    return plan.path.is_file() and cache.sha256(plan.path) == plan.sha256
 
 
 def write(plan: Plan, content: bytes) -> None:
