@@ -14,6 +14,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from engines.engine import Array, EngineError
 from engines.gate import golden_path
 
+FEWEST_CHANNELS = 16
 SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}  # all that TensorRT takes
 
 
@@ -48,13 +49,13 @@ def to_int8(path: Path, out: Path, batches: Iterable[Array], keep_float: Collect
 
     Args:
         batches: what the network takes (N, ...), drawn from what it will see; never from a test set.
-        keep_float: names of convolutions that lose too much.
+        keep_float: names of convolutions that lose too much, or how such names begin.
 
     Raises:
         EngineError: the file is not a network in float32, or has nothing to quantise.
     """
     model = _read(path)
-    names = [name for name in dense_convolutions(model) if name not in keep_float]
+    names = [name for name in dense_convolutions(model) if not name.startswith(tuple(keep_float))]
     if not names:
         raise EngineError(f"{path}: no convolution left to quantise; give a float32 network and a shorter keep_float")
     with _quietly():
@@ -68,11 +69,17 @@ def to_int8(path: Path, out: Path, batches: Iterable[Array], keep_float: Collect
 
 
 def dense_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions of one group, in the order of the graph."""
+    """Names of the convolutions of one group between at least 16 channels each, in the order of the graph.
+
+    Fewer are stems and the gates on pooled channels: they gain nothing in int8 and lose most.
+    """
+    shapes = {weight.name: weight.dims for weight in model.graph.initializer}
     return [
         node.name
         for node in model.graph.node
-        if node.op_type == "Conv" and all(fact.i == 1 for fact in node.attribute if fact.name == "group")
+        if node.op_type == "Conv"
+        and all(fact.i == 1 for fact in node.attribute if fact.name == "group")
+        and min(shapes.get(node.input[1], [0, 0])[:2]) >= FEWEST_CHANNELS
     ]
 
 

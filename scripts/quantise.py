@@ -58,7 +58,9 @@ def main() -> None:
     kind.add_argument("--calibrate", type=Path, action="append", metavar="DIR", help="pictures; may be given again")
     kind.add_argument("--float16", action="store_true")
     parser.add_argument("--pictures", type=int, default=64, help="drawn from each folder")
-    parser.add_argument("--keep-float", action="append", default=[], metavar="NODE", help="may be given again")
+    parser.add_argument(
+        "--keep-float", action="append", default=[], metavar="NODE", help="and all whose names begin so"
+    )
     options = parser.parse_args()
 
     if options.float16:

@@ -8,10 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import engines
-from engines.precision import dense_convolutions, to_float16, to_int8
+from engines.precision import dense_convolutions, to_float16, to_int8, unfold_halved_weights
 
 RNG = np.random.default_rng(0)
-BATCHES = [RNG.random((2, 8, 6, 6), np.float32) for _ in range(3)]
+BATCHES = [RNG.random((2, 16, 6, 6), np.float32) for _ in range(3)]
 
 
 def array(name: str, *shape: int, dtype: type = np.float32) -> onnx.TensorProto:
@@ -20,7 +20,7 @@ def array(name: str, *shape: int, dtype: type = np.float32) -> onnx.TensorProto:
 
 @pytest.fixture
 def separable(tmp_path: Path) -> Path:
-    """A dense convolution with weights stored as float16, a depthwise one, a dense one, and the mean of the map."""
+    """A dense convolution with weights stored as float16, a depthwise one, a dense one, and two on the map's mean."""
     nodes = [
         helper.make_node("Cast", ["stored"], ["first"], to=TensorProto.FLOAT),
         helper.make_node("Conv", ["images", "first", "bias"], ["a"], name="dense1"),
@@ -28,15 +28,17 @@ def separable(tmp_path: Path) -> Path:
         helper.make_node("Conv", ["b", "depthwise"], ["c"], name="depthwise", group=16, pads=[1] * 4),
         helper.make_node("Conv", ["c", "last"], ["d"], name="dense2"),
         helper.make_node("GlobalAveragePool", ["d"], ["e"]),
-        helper.make_node("Flatten", ["e"], ["rows"]),
+        helper.make_node("Conv", ["e", "squeeze"], ["f"], name="gate1"),
+        helper.make_node("Conv", ["f", "excite"], ["g"], name="gate2"),
+        helper.make_node("Flatten", ["g"], ["rows"]),
     ]
-    weights = [array("stored", 16, 8, 1, 1, dtype=np.float16), array("bias", 16), array("depthwise", 16, 1, 3, 3)]
+    weights = [array("stored", 16, 16, 1, 1, dtype=np.float16), array("bias", 16), array("depthwise", 16, 1, 3, 3)]
     graph = helper.make_graph(
         nodes,
         "separable",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 8, 6, 6])],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 16, 6, 6])],
         [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["batch", 32])],
-        [*weights, array("last", 32, 16, 1, 1)],
+        [*weights, array("last", 32, 16, 1, 1), array("squeeze", 4, 32, 1, 1), array("excite", 32, 4, 1, 1)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     helper.set_model_props(model, {"kind": "toy"})
@@ -80,7 +82,9 @@ def test_int8_is_symmetric_with_float_biases_and_a_scale_for_every_output_channe
 
 
 def test_what_is_kept_in_float_stays_so(separable: Path, tmp_path: Path) -> None:
-    assert dense_convolutions(onnx.load(separable)) == ["dense1", "dense2"]
+    model = onnx.load(separable)
+    unfold_halved_weights(model.graph)
+    assert dense_convolutions(model) == ["dense1", "dense2"]
     assert to_int8(separable, tmp_path / "copy.onnx", BATCHES, ["dense2"]) == 1
     with pytest.raises(engines.EngineError, match=r"net\.onnx: no convolution left to quantise"):
         to_int8(separable, tmp_path / "copy.onnx", BATCHES, ["dense1", "dense2"])
@@ -101,3 +105,8 @@ def test_what_is_no_network_or_quantised_already_is_one_clear_line(write, separa
     to_int8(separable, tmp_path / "int8.onnx", BATCHES)
     with pytest.raises(engines.EngineError, match=r"int8\.onnx: it is quantised already; give the float32 network"):
         write(tmp_path / "int8.onnx", tmp_path / "copy.onnx")
+
+
+def test_the_beginning_of_a_name_keeps_all_that_begin_so_in_float(separable: Path, tmp_path: Path) -> None:
+    with pytest.raises(engines.EngineError, match="no convolution left to quantise"):
+        to_int8(separable, tmp_path / "copy.onnx", BATCHES, ["dense"])
