@@ -57,9 +57,9 @@ def run_all(study: Study, options: argparse.Namespace, place: Place, stopped: Ca
     folders = named_folders(options.data)
     changes = {"validation_ids": str(options.validation_ids), **(QUICK if options.quick else {})}
     changes |= parse_changes(options.set)
-    protocol = f"Last {options.validation_ids} people of {', '.join(folders)} held out; {options.recipe.name}" + (
-        ", quick" if options.quick else ""
-    )
+    changed = ", ".join(f"{key} {value}" for key, value in changes.items() if key != "validation_ids")
+    protocol = f"Last {options.validation_ids} people of {', '.join(folders)} held out; {options.recipe.name}"
+    protocol += f" with {changed}" if changed else ""
     scores: dict[str, list[Sequence[Score]]] = {variant.name: [] for variant in study.variants}
     for seed in range(options.seeds):
         for variant in study.variants:
