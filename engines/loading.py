@@ -81,7 +81,8 @@ def load(
         raise EngineError(f"{path}: no such network file; check the path")
     refused: list[str] = []
     for name in names:
-        for chosen in ("auto", "f32") if precision == "auto" else (precision,):
+        precisions = ("auto", "f32") if precision == "auto" else (precision,)
+        for chosen in precisions:
             try:
                 engine = _started(path, name, chosen, threads)
                 if proven:
@@ -93,7 +94,7 @@ def load(
                 break
             except gate.GateError as error:
                 if str(error) not in refused:
-                    logger.warning("%s", error)
+                    logger.log(logging.WARNING if chosen == precisions[-1] else logging.INFO, "%s", error)
                     refused.append(str(error))
             except EngineError as error:
                 if backend != "auto" or name == names[-1]:

@@ -129,7 +129,8 @@ def test_auto_falls_back_to_what_agrees_and_says_so(
     network: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(BACKENDS, "openvino", Backend(__name__, "openvino", (".onnx",)))
-    assert engines.load(network).precision == "f32"
+    with caplog.at_level("INFO"):
+        assert engines.load(network).precision == "f32"
     assert "net on wrong in bf16 disagrees" in caplog.text
     with pytest.raises(gate.GateError, match="net on wrong in bf16 disagrees"):
         engines.load(network, "openvino", "bf16")
