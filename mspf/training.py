@@ -64,6 +64,7 @@ class Trainer:
         self.steps = 0
         self.loss_sum = torch.zeros((), device=device)
         self.losses_summed = 0
+        self._averaged_tensors, self._network_tensors = _floating(self.averaged), _floating(self.network)
         self.restart_average()
 
     def restart_average(self) -> None:
@@ -100,9 +101,7 @@ class Trainer:
     def _average(self) -> None:
         """Move the averaged weights a step; young averages forget faster."""
         decay = min(self.config.ema, (1 + self.steps) / (10 + self.steps))
-        mine, theirs = self.averaged.state_dict(), self.network.state_dict()
-        floating = [name for name in mine if mine[name].is_floating_point()]
-        torch._foreach_lerp_([mine[n] for n in floating], [theirs[n] for n in floating], 1 - decay)
+        torch._foreach_lerp_(self._averaged_tensors, self._network_tensors, 1 - decay)
 
     def take_mean_loss(self) -> float:
         """The mean loss since the last call; see `check`."""
@@ -136,6 +135,11 @@ class Trainer:
             getattr(self, name).load_state_dict(state[name])
         self.steps, self.losses_summed = state["steps"], state["losses_summed"]
         self.loss_sum = state["loss_sum"].to(self.device)
+
+
+def _floating(module: nn.Module) -> list[Tensor]:
+    """Weights and statistics in the order of their names' appearance; they change in place, so this is asked once."""
+    return [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]
 
 
 def _built(config: TrainConfig, device: torch.device) -> MSPF:

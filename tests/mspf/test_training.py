@@ -13,7 +13,7 @@ from mspf.errors import CheckpointError, RecipeError, RunError
 from mspf.losses import LossConfig
 from mspf.network import MSPFConfig
 from mspf.photographs import Feed, Share, load_collection
-from mspf.recipe import SourceConfig, TrainConfig
+from mspf.recipe import SourceConfig, TrainConfig, read_recipe
 from mspf.run import Place, train
 from mspf.run_directory import RunDirectory
 from mspf.training import Trainer
@@ -141,6 +141,18 @@ def test_every_kind_of_training_lowers_the_loss(folders: dict[str, Path], change
     assert sum(losses[-3:]) < sum(losses[:3])
     kept, last = (part.state_dict()["whole.linear.weight"] for part in (trainer.averaged, trainer.network))
     assert torch.equal(kept, last) == (config.ema == 0)
+
+
+@pytest.mark.parametrize("name", ["best", "generalise", "paper", "paper-literal", "scratch"])
+def test_every_recipe_takes_finite_steps(folders: dict[str, Path], name: str) -> None:
+    smaller = {"network.width": "0.25", "size_hw": "[64, 32]", "people": "4"}
+    config = read_recipe(Path(__file__).parents[2] / "configs" / "train" / f"{name}.yaml", smaller)
+    collection = load_collection(config, folders, CPU)
+    trainer, feed = Trainer(config, collection.classes, CPU), Feed(config, collection.pools, Share())
+    for step in range(2):
+        trainer.step(feed.batch(step), config.warmup_epochs)
+
+    assert trainer.take_mean_loss() > 0
 
 
 def test_centres_move_with_their_own_rate(folders: dict[str, Path]) -> None:
