@@ -41,7 +41,7 @@ class Position:
 
     Attributes:
         index: of its next frame.
-        at: UTC seconds of that word.
+        at: seconds of this machine's monotonic clock at that word.
         fps: frames a second it delivered then.
         first: index of the first picture of a file.
     """

@@ -35,6 +35,7 @@ class Job:
     Attributes:
         cameras: those that a worker serves; all of them for the others.
         number: of the worker.
+        epoch: of the tracks that a worker numbers; grows from start to start.
         positions: where each camera goes on, by id; one that is not there begins with frame 0.
     """
 
@@ -44,6 +45,7 @@ class Job:
     cameras: tuple[CameraConfig, ...]
     number: int = 0
     video: bool = False
+    epoch: int = 0
     positions: Mapping[str, Position] = field(default_factory=dict)
 
 

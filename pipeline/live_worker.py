@@ -97,9 +97,7 @@ class CameraDesk:
 def run(job: Job) -> None:
     """Serves its cameras: newest frames in, updates out."""
     life, context, wake = Life(), Context(), threading.Event()
-    worker = Worker(
-        job.site, time.time_ns() // 1_000_000, Detector.load(job.site.detector), Embedder.load(job.site.reid)
-    )
+    worker = Worker(job.site, job.epoch, Detector.load(job.site.detector), Embedder.load(job.site.reid))
     with ExitStack() as stack:
         captures = [LiveCapture(one, wake.set, job.positions.get(one.id, Position())) for one in job.cameras]
         lost_after_s = job.site.tracker.lost_after_s

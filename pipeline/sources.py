@@ -82,6 +82,7 @@ def _read_container(camera: CameraConfig) -> Iterator[Timed]:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO" if camera.is_file else "SLICE"
         start = float((stream.start_time or 0) * (stream.time_base or 0)) if camera.is_file else 0.0
+        clock = _Clock(start, 1 / float(stream.average_rate or 25))
         count, damaged, in_a_row, seconds = 0, 0, 0, 0.0
         try:
             for packet in container.demux(stream):
@@ -96,7 +97,7 @@ def _read_container(camera: CameraConfig) -> Iterator[Timed]:
                 for frame in frames:
                     in_a_row = 0
                     count += 1
-                    seconds = frame.time - start if frame.time is not None else count / float(stream.average_rate or 25)
+                    seconds = clock.seconds(frame.time)
                     yield Timed(seconds, _Decoded(frame))
         except (av.error.FFmpegError, OSError) as error:
             raise SourceError(_broken(camera, count, seconds, error)) from error
@@ -109,6 +110,31 @@ def _read_container(camera: CameraConfig) -> Iterator[Timed]:
                 f"{camera.id}: {camera.safe_url}: {count} frames could be read, the last at {seconds:.1f} of "
                 f"{stated_s:.1f} s; the file is truncated or damaged, copy it again"
             )
+
+
+class _Clock:
+    """Time since the first frame that never goes back: recorders join clips whose times begin anew.
+
+    Args:
+        start: time of the first frame.
+        step_s: from one frame to the next where the container does not say.
+    """
+
+    def __init__(self, start: float, step_s: float) -> None:
+        self._start = start
+        self._step_s = step_s
+        self._last = -step_s
+
+    def seconds(self, stated: float | None) -> float:
+        """Seconds of the next frame, whose time the container states, or not."""
+        following = self._last + self._step_s
+        if stated is None:
+            self._last = following
+        elif stated - self._start < self._last:
+            self._start, self._last = stated - following, following
+        else:
+            self._last = stated - self._start
+        return self._last
 
 
 @contextmanager
@@ -207,6 +233,7 @@ class LiveCapture:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._newest: tuple[int, float, Picture] | None = None
+        self._utc = time.time() - time.monotonic()  # fixed: a clock that is set back must not stop the trackers
 
     def take(self) -> Frame | None:
         """The newest frame that was not taken yet, or None."""
@@ -214,11 +241,12 @@ class LiveCapture:
             newest, self._newest = self._newest, None
         if newest is None:
             return None
-        index, arrived_at, picture = newest
-        return Frame(self.camera.id, index, arrived_at, arrived_at, picture.bgr())
+        index, arrived, picture = newest
+        age_s = time.monotonic() - arrived
+        return Frame(self.camera.id, index, self._utc + arrived, time.time() - age_s, picture.bgr())
 
     def __enter__(self) -> Self:
-        self.state.captured = self._position.index_at(time.time())
+        self.state.captured = self._position.index_at(time.monotonic())
         self._thread = threading.Thread(target=self._run, name=f"capture-{self.camera.id}", daemon=True)
         self._thread.start()
         return self
@@ -268,7 +296,7 @@ class LiveCapture:
                 self._change(up=True, reason="")
             with self._lock:
                 self.state.overwritten += self._newest is not None
-                self._newest = (self.state.captured, time.time(), timed.picture)
+                self._newest = (self.state.captured, time.monotonic(), timed.picture)
             self.state.captured += 1
             self._notify()
 

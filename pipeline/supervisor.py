@@ -60,11 +60,15 @@ class Course:
 
 
 class _Child:
-    """A process of the table and the history of its restarts."""
+    """A process of the table and the history of its restarts.
 
-    def __init__(self, spec: processes.ProcessSpec, positions: Callable[[], Mapping[str, Position]]) -> None:
+    Args:
+        brief: brings a job up to date before each start.
+    """
+
+    def __init__(self, spec: processes.ProcessSpec, brief: Callable[[Job], Job]) -> None:
         self.spec = spec
-        self._positions = positions
+        self._brief = brief
         self.restarts = 0
         self.heard_at = 0.0
         self._failures = 0
@@ -74,7 +78,7 @@ class _Child:
 
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        spec = replace(self.spec, job=replace(self.spec.job, positions=self._positions()))
+        spec = replace(self.spec, job=self._brief(self.spec.job))
         self._process = context.Process(target=processes.main, args=(spec,), name=spec.name)
         self._process.start()
         self._started_at = time.monotonic()
@@ -147,6 +151,7 @@ class Supervisor:
         self._workers: dict[int, WorkerReport] = {}  # by process id: a restarted worker counts anew
         self._matchers: dict[int, MatcherReport] = {}
         self._courses: dict[str, Course] = {}
+        self._epoch = 0
 
     def run(self) -> Summary:
         """Runs the site.
@@ -160,7 +165,7 @@ class Supervisor:
         job = Job(self._site, self._out, addresses, self._site.cameras, video=self._video)
         ids = [camera.id for camera in self._site.cameras]
         self._courses = {one: Course(frames_written(self._out, one)) for one in ids}
-        children = [_Child(spec, self._positions) for spec in processes.process_table(job)]
+        children = [_Child(spec, self._brief) for spec in processes.process_table(job)]
         started = time.monotonic()
         try:
             with ExitStack() as stack:
@@ -200,7 +205,7 @@ class Supervisor:
             if isinstance(message, WorkerReport):
                 self._workers[message.pid] = message
                 for camera_id, counters in message.cameras.items():
-                    self._courses[camera_id].hear(counters.captured, time.time())
+                    self._courses[camera_id].hear(counters.captured, time.monotonic())
             elif isinstance(message, MatcherReport):
                 self._matchers[message.pid] = message
             else:
@@ -209,8 +214,10 @@ class Supervisor:
                 if child.pid == message.pid:
                     child.heard_at = max(child.heard_at, time.monotonic())
 
-    def _positions(self) -> dict[str, Position]:
-        return {camera_id: course.position() for camera_id, course in self._courses.items()}
+    def _brief(self, job: Job) -> Job:
+        self._epoch = max(self._epoch + 1, time.time_ns() // 1_000_000)  # grows though the clock be set back
+        positions = {camera_id: course.position() for camera_id, course in self._courses.items()}
+        return replace(job, epoch=self._epoch, positions=positions)
 
     def _latest_workers(self) -> dict[int, WorkerReport]:
         return {report.worker: report for report in self._workers.values()}

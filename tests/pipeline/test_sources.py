@@ -78,6 +78,13 @@ def test_the_time_of_a_file_starts_with_its_first_frame(tmp_path, clip, name):
     assert (seconds[0], seconds[-1], error) == (0.0, pytest.approx(3.9), None)
 
 
+def test_time_goes_on_where_clips_were_joined_whose_times_begin_anew(tmp_path, clip):
+    part = copied(clip, tmp_path / "part.ts").read_bytes()
+    (tmp_path / "joined.ts").write_bytes(part + part)
+    seconds, _ = read(tmp_path / "joined.ts")
+    assert seconds == pytest.approx([one / 10 for one in range(80)])
+
+
 def test_a_file_that_was_cut_at_the_front_without_recoding_is_whole(tmp_path, clip):
     seconds, error = read(copied(clip, tmp_path / "edited.mp4", shift_s=-1.5))
     assert (len(seconds), error) == (25, None)
@@ -217,7 +224,7 @@ def test_a_live_file_is_played_to_its_end_and_the_newest_picture_is_kept(tmp_pat
 def test_a_live_file_goes_on_where_it_would_be_by_now(tmp_path):
     changed = threading.Event()
     path = write_clip(tmp_path / "a.mp4", [picture((0, 0, 160, 120, (10 * one, 0, 0))) for one in range(20)], fps=2)
-    position = Position(index=110, at=time.time() - 4.0, fps=2.0, first=100)
+    position = Position(index=110, at=time.monotonic() - 4.0, fps=2.0, first=100)
     with LiveCapture(camera(path), changed.set, position) as capture:
         while not (frame := capture.take()):
             assert changed.wait(30)
