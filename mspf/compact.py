@@ -4,6 +4,7 @@ It starts as the projection that keeps most of the inner products, and learns fr
 network's descriptors. Measured against projections alone in docs/mspf.md.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from mspf.losses import batch_hard_triplet
 from mspf.network import MSPF
 from mspf.sampling import PeopleSampler
 
+log = logging.getLogger(__name__)
+
 
 class HeadConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the head is fitted.
@@ -27,6 +30,8 @@ class HeadConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         steps: of Adam, its rate falling from `lr` by a cosine; 0 keeps the projection.
         people: of a batch, all of one data set, times `images` each; fewer where a set has fewer.
         margin: of the triplets, between unit rows.
+        enough_people: fewer than these over all sets give the projection alone. Measured: a head learnt on 50 or 150
+            people is worse than none for people of another kind (docs/mspf.md).
     """
 
     length: int = 512
@@ -35,6 +40,7 @@ class HeadConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     people: int = 32
     images: int = 4
     margin: float = 0.3
+    enough_people: int = 600
     seed: int = 0
 
 
@@ -58,7 +64,10 @@ def fit_head(sets: Sequence[People], config: HeadConfig) -> Tensor:
     if any(len(np.unique(one.labels)) < 2 for one in sets):
         raise ValueError("a data set has one person alone; a head is fitted to at least two of each")
     axes = principal_axes(torch.cat([one.rows for one in sets]), config.length)
-    return learn_head(axes, sets, config) if config.steps else axes
+    people = sum(len(np.unique(one.labels)) for one in sets)
+    if config.steps and people < config.enough_people:
+        log.warning("%d people are too few to learn a head from; it stays a projection", people)
+    return learn_head(axes, sets, config) if config.steps and people >= config.enough_people else axes
 
 
 def principal_axes(rows: Tensor, length: int) -> Tensor:

@@ -50,9 +50,17 @@ def test_a_learnt_head_tells_strangers_apart_better_than_the_full_descriptor() -
     strangers = people(20, 0, seed=9)
     sets = [people(40, 0, seed=1), people(40, 40, seed=2)]
 
-    weight = fit_head(sets, HeadConfig(length=16, steps=200, lr=1e-2))
+    config = HeadConfig(length=16, steps=200, lr=1e-2, enough_people=80)
+    weight = fit_head(sets, config)
     assert mean_ap(strangers.rows @ weight.T, strangers.labels) > mean_ap(strangers.rows, strangers.labels) + 0.1
-    torch.testing.assert_close(fit_head(sets, HeadConfig(length=16, steps=200, lr=1e-2)), weight, atol=0, rtol=0)
+    torch.testing.assert_close(fit_head(sets, config), weight, atol=0, rtol=0)
+
+
+def test_few_people_give_the_projection_and_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    few = people(20, 0, seed=1)
+
+    torch.testing.assert_close(fit_head([few], HeadConfig(length=8)), principal_axes(few.rows, 8), atol=0, rtol=0)
+    assert "20 people are too few" in caplog.text
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:
