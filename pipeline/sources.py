@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -139,6 +140,8 @@ class _Clock:
 
 @contextmanager
 def _opened(camera: CameraConfig) -> Iterator[InputContainer]:
+    if camera.is_file and Path(camera.url).is_fifo():  # opening one waits for a writer, and for ever
+        raise SourceError(f"{camera.id}: cannot open {camera.safe_url}: a pipe; give a video file")
     options = {"rtsp_transport": "tcp", "fflags": "nobuffer"} if camera.url.startswith("rtsp") else {}
     try:
         container = av.open(camera.url, options=options, timeout=(_OPEN_TIMEOUT_S, camera.max_age_s))

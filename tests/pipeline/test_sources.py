@@ -1,5 +1,6 @@
 """Files as sources: every frame in order, and one clear error for a file that is damaged, after what could be read."""
 
+import os
 import socket
 import threading
 import time
@@ -142,6 +143,11 @@ def test_what_is_no_video_is_one_clear_error(tmp_path, name, content, says):
 
 def test_a_folder_is_one_clear_error(tmp_path):
     assert read(tmp_path) == ([], f"hall: cannot open {tmp_path}: a folder; give a video file")
+
+
+def test_a_pipe_is_one_clear_error_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert read(tmp_path / "pipe") == ([], f"hall: cannot open {tmp_path / 'pipe'}: a pipe; give a video file")
 
 
 def test_a_file_with_sound_only_holds_no_video(tmp_path):
