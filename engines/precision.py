@@ -15,7 +15,10 @@ from engines.engine import Array, EngineError
 from engines.gate import golden_path
 
 FEWEST_CHANNELS = 16
-SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}  # all that TensorRT takes
+HOW = {
+    "ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False,  # all that TensorRT takes
+    "OpTypesToExcludeOutputQuantization": ["Conv"],  # what goes into a SiLU spans too much for 8 bits
+}  # fmt: skip
 
 
 class _Examples(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is untyped
@@ -62,7 +65,7 @@ def to_int8(path: Path, out: Path, batches: Iterable[Array], keep_float: Collect
         quantize_static(
             model, out, _Examples(model.graph.input[0].name, batches), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, nodes_to_quantize=names,
-            extra_options=SYMMETRIC,
+            extra_options=HOW,
         )  # fmt: skip
     _write(onnx.load(out), path, out, "int8")
     return len(names)
