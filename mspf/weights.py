@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from mspf.checkpoint import read_checkpoint
@@ -107,7 +107,7 @@ def save_weights(network: MSPF, path: Path, facts: Mapping[str, str], half: bool
     """
     state = {name: _stored(tensor, half) for name, tensor in network.state_dict().items()}
     config = msgspec.json.encode(network.config).decode()
-    save_file(state, path, metadata={**facts, "config": config})
+    path.write_bytes(save(state, metadata={**facts, "config": config}))
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:

@@ -97,8 +97,8 @@ def report(result: Result) -> str:
 def draw(folder: Path, split: Split, query: Described, gallery: Described, result: Result) -> None:
     """The first answers to eight queries, spread evenly over those there are."""
     rows = np.unique(np.linspace(0, len(query) - 1, 8).astype(int)).tolist()
-    data = Path(result.stamp.data)
-    name = f"{Path(result.stamp.weights).stem}_{result.descriptor_length}_on_{data.parent.name}_{data.stem}.png"
+    weights, data = Path(result.stamp.weights), Path(result.stamp.data)
+    name = f"{weights.name}_{result.descriptor_length}_on_{data.parent.name}_{data.name}.png"
     draw_rankings(folder / name, split, query, gallery, rows, ignore_cameras=result.settings.ignore_cameras)
 
 
@@ -174,7 +174,7 @@ def main() -> None:
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
     if options.figures:
-        curves = {f"{Path(r.stamp.weights).stem} ({r.descriptor_length}) on {r.stamp.data}": r.cmc for r in results}
+        curves = {f"{Path(r.stamp.weights).name} ({r.descriptor_length}) on {r.stamp.data}": r.cmc for r in results}
         draw_cmc(options.figures / "cmc.png", curves)
 
 
