@@ -1,115 +1,181 @@
-"""Speed, side by side in one run: python scripts/benchmark.py [--site configs/demo.yaml] [--json FILE]
+"""Speed, side by side in one run, as tables, JSON and a plot.
 
-Absolute times drift on shared machines; compare the ratios. Every figure is the median of several rounds in which the
-candidates take turns.
+python scripts/benchmark.py                                         everything, the gallery up to 100,000 people
+python scripts/benchmark.py --part networks --int8                  quantises MSPF and OSNet on noise first: minutes
+python scripts/benchmark.py --part networks --network NAME=FILE     an exported network beside them
+python scripts/benchmark.py --part gallery --largest 1000000        takes 6 GB
+python scripts/benchmark.py --json FILE --plot FILE
+
+Absolute times drift on shared machines; compare ratios. Every figure is the median of several rounds in which the
+candidates take turns. "core" times add up all threads, and hardly change when others use the machine.
 """
 
 import argparse
 import itertools
 import json
-import statistics
+import os
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
+import psutil
+from benchmark_timing import Row, in_turn
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-import engines
 from pipeline.config import DetectorConfig, load_site
-from pipeline.datatypes import CameraUpdate, Identity, Tracklet
+from pipeline.datatypes import F32, CameraUpdate, Identity, Tracklet
 from pipeline.detector import Detector
-from pipeline.embedder import DEFAULT_REID
-from pipeline.export_detector import DEFAULT_DETECTOR
 from pipeline.gallery import Gallery
 from pipeline.replay import Replay
 from pipeline.sources import read_video
 from pipeline.wire import decode, encode
 
-ROUNDS = 7
-Row = dict[str, str | float]
+SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
+QUERIES, DIMENSION = 16, 512
+ENROLLED_AT_ONCE = 10_000
 
 
 def main() -> None:
-    """Prints a table a part and writes all of them as JSON."""
+    """Prints a table a part and writes all of them as JSON and as a plot."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--part", action="append", help="one of " + ", ".join(parts(argparse.Namespace())))
     arguments.add_argument("--site", type=Path, default=Path("configs/demo.yaml"))
+    arguments.add_argument("--network", action="append", default=[], metavar="NAME=FILE", help="timed, too")
+    arguments.add_argument("--int8", action="store_true", help="quantise, and time, int8 copies")
+    arguments.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    arguments.add_argument("--threads", type=int, default=0, help="of a network; 0 for one a core")
+    arguments.add_argument("--largest", type=int, default=100_000, help="identities of the largest gallery")
     arguments.add_argument("--json", type=Path)
+    arguments.add_argument("--plot", type=Path)
     given = arguments.parse_args()
-    parts = {
-        "networks": networks(),
-        "gallery (16 queries, 512 numbers)": gallery(),
-        "wire (update of 8 tracklets)": wire(),
-        "decode": decoding(given.site),
-        "replay, everything on but the film": replay(given.site),
-    }
-    for title, rows in parts.items():
-        show(title, rows)
+    known = parts(given)
+    if unknown := set(given.part or ()) - set(known):
+        arguments.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    measured = {}
+    for name in given.part or known:
+        measured[name] = known[name]()
+        show(name, measured[name])
     if given.json:
-        given.json.write_text(json.dumps(parts, indent=2))
+        given.json.write_text(json.dumps(measured, indent=2))
+    if given.plot:
+        plot(measured, given.plot)
 
 
-def networks() -> list[Row]:
-    """Milliseconds an image of both shipped networks, by back end, precision and batch."""
-    calls: dict[tuple[str, str, int], Callable[[], object]] = {}
+def parts(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
+    """What can be measured, by name; torch is imported only for those that need it."""
+
+    def of_networks(part: str) -> list[Row]:
+        import benchmark_networks as those
+
+        files = {name: Path(path) for name, _, path in (pair.partition("=") for pair in given.network)}
+        if part == "layers":
+            return those.layers(files)
+        if part == "networks":
+            return those.networks(given.int8, files, tuple(given.batches), given.threads)
+        return those.roof(given.threads) if part == "roof" else those.cuda()
+
+    return {
+        "roof": lambda: of_networks("roof"),
+        "networks": lambda: of_networks("networks"),
+        "layers": lambda: of_networks("layers"),
+        "cuda": lambda: of_networks("cuda"),
+        "gallery": lambda: gallery(given.largest),
+        "wire": wire,
+        "decode": lambda: decoding(given.site),
+        "replay": lambda: replay(given.site),
+    }
+
+
+def gallery(largest: int) -> list[Row]:
+    """16 queries for their 16 nearest, in galleries of different size: 4 prototypes a person, 2 from 1,000,000 on."""
+    rows: list[Row] = []
+    for size in (size for size in SIZES if size <= largest):
+        before = psutil.Process().memory_info().rss
+        prototypes = 2 if size >= 1_000_000 else 4
+        started = time.process_time()
+        people, queries = crowd(size, prototypes)
+        enrolled_s = time.process_time() - started
+        memory = psutil.Process().memory_info().rss - before
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            calls: dict[str, Callable[[], object]] = {
+                "one thread": lambda g=people, q=queries: g.nearest(q, QUERIES),
+                "all cores": lambda g=people, q=queries, p=pool: g.nearest(q, QUERIES, p.map),
+                "exact": lambda g=people, q=queries: g.similarity(q),
+                "leaves and comes": lambda g=people: come_and_go(g),
+            }
+            if size > 100_000:
+                del calls["exact"]  # its answer alone takes gigabytes
+            taken = in_turn(calls)
+        rows.append(
+            {
+                "identities": size,
+                "prototypes": size * prototypes,
+                **{f"{name}, ms": 1000 * one.wall_s for name, one in taken.items()},
+                "one thread, core ms": 1000 * taken["one thread"].core_s,
+                "missed of 256": missed(people, queries) if "exact" in taken else float("nan"),
+                "memory, MB": memory / 1e6,
+                "enrol, core us": 1e6 * enrolled_s / size,
+            }
+        )
+        del people
+    return rows
+
+
+def crowd(size: int, prototypes: int) -> tuple[Gallery, F32]:
+    """A gallery, and new views of some of its people; directions lose strength as those of a real network do."""
     rng = np.random.default_rng(0)
-    sizes = {"detector": (DEFAULT_DETECTOR, (3, 256, 416)), "re-ID": (DEFAULT_REID, None)}
-    for name, (path, shape) in sizes.items():
-        for backend, precision in (("onnxruntime", "f32"), ("openvino", "f32"), ("openvino", "auto")):
-            engine = engines.load(path, backend, precision)
-            image = shape or tuple(int(side or 0) for side in engine.inputs[0].shape[1:])
-            for batch in (1, 4, 8):
-                images = rng.random((batch, *image), np.float32) * (1 if name == "detector" else 255)
-                calls[name, f"{engine.backend} {engine.precision}", batch] = lambda e=engine, x=images: e(x)
-    seconds = in_turn(calls)
-    return [
-        {
-            "network": name,
-            "back end": backend,
-            "batch": batch,
-            "ms an image": 1000 * taken / batch,
-            "× onnxruntime f32 batch 1": seconds[name, "onnxruntime f32", 1] * batch / taken,
-        }
-        for (name, backend, batch), taken in seconds.items()
-    ]
+    strength = (np.arange(1, DIMENSION + 1, dtype=np.float32) ** -0.7)[None]
+    people, asked = Gallery(DIMENSION, 8), np.zeros((0, DIMENSION), np.float32)
+    for first in range(0, size, ENROLLED_AT_ONCE):
+        centres = rng.standard_normal((min(ENROLLED_AT_ONCE, size - first), DIMENSION), np.float32) * strength
+        views = [
+            unit(centres + 0.6 * rng.standard_normal(centres.shape, np.float32) * strength)
+            for _ in range(prototypes + 1)
+        ]
+        for place, rows in enumerate(np.stack(views[1:], axis=1)):
+            people.add(Identity(first + place, rows, 0.0, 0.0, frozenset(), True))
+        asked = np.concatenate([asked, views[0][:QUERIES]])
+    return people, asked[rng.permutation(len(asked))[:QUERIES]]
 
 
-def gallery() -> list[Row]:
-    """One search of galleries of different size, two prototypes an identity."""
-    rng = np.random.default_rng(0)
-    queries = unit(rng.standard_normal((16, 512), np.float32))
-    calls: dict[int, Callable[[], object]] = {}
-    for size in (100, 1_000, 10_000):
-        people = Gallery(512, 8)
-        for number in range(size):
-            prototypes = unit(rng.standard_normal((2, 512), np.float32))
-            people.add(Identity(number, prototypes, 0.0, 0.0, frozenset(), True))
-        calls[size] = lambda g=people: g.similarity(queries)
-    return [{"identities": size, "ms": 1000 * taken} for size, taken in in_turn(calls).items()]
+def missed(people: Gallery, queries: F32) -> int:
+    """How many of the 16 x 16 nearest are not the exact ones."""
+    exact = -np.sort(-people.similarity(queries), axis=1)[:, :QUERIES]
+    return int((people.nearest(queries, QUERIES).similarity < exact - 1e-5).sum())
+
+
+def come_and_go(people: Gallery) -> None:
+    """The oldest identity leaves and comes back."""
+    identity = people.get(int(people.ids[0]))
+    people.remove(identity.identity_id)
+    people.add(identity)
 
 
 def wire() -> list[Row]:
-    """Messages a second, encoded and decoded."""
+    """Messages a second, encoded and decoded: an update of 8 tracklets."""
     rng = np.random.default_rng(0)
-    embeddings = unit(rng.standard_normal((4, 512), np.float32))
+    embeddings = unit(rng.standard_normal((4, DIMENSION), np.float32))
     box = np.array([0, 0, 40, 100], np.float32)
     tracklet = Tracklet(1, 4, 0.0, 1.0, embeddings, np.ones(4, np.float32), box, 0.9)
     message = CameraUpdate("camera", 1, 0, 0.0, 0.0, (tracklet,) * 8)
     taken = in_turn({"": lambda: [decode(encode(message)) for _ in range(100)]})[""]
-    return [{"messages/s": 100 / taken, "bytes": len(encode(message)[1])}]
+    return [{"messages/s": 100 / taken.wall_s, "a core second": 100 / taken.core_s, "bytes": len(encode(message)[1])}]
 
 
 def decoding(site: Path) -> list[Row]:
     """Frames a second of the site's first file, decoded to BGR by one thread."""
     camera = load_site(site).cameras[0]
-    started = time.perf_counter()
+    wall, core = time.perf_counter(), time.process_time()
     frames = sum(timed.picture.bgr() is not None for timed in itertools.islice(read_video(camera), 300))
-    return [{"frames/s": frames / (time.perf_counter() - started)}]
+    wall, core = time.perf_counter() - wall, time.process_time() - core
+    return [{"frames": frames, "frames/s": frames / wall, "a core second": frames / core}]
 
 
 def replay(site: Path) -> list[Row]:
@@ -120,7 +186,7 @@ def replay(site: Path) -> list[Row]:
     crops = sum(camera.crops for camera in summary.cameras.values())
     detector = Detector.load(DetectorConfig())
     image = next(read_video(plan.cameras[0])).picture.bgr()
-    alone = in_turn({"": lambda: detector.detect([image] * len(plan.cameras))})[""]
+    alone = in_turn({"": lambda: detector.detect([image] * len(plan.cameras))})[""].wall_s
     return [
         {
             "cameras": len(summary.cameras),
@@ -133,34 +199,50 @@ def replay(site: Path) -> list[Row]:
     ]
 
 
-def unit(rows: np.ndarray) -> np.ndarray:
+def unit(rows: F32) -> F32:
     """Rows of length 1."""
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    lengths: F32 = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / lengths
 
 
-def in_turn(calls: dict[Any, Callable[[], object]]) -> dict[Any, float]:
-    """Median seconds of each call, all of them once a round after one warm-up."""
-    seconds: dict[Any, list[float]] = {key: [] for key in calls}
-    for call in calls.values():
-        call()
-    for _ in range(ROUNDS):
-        for key, call in calls.items():
-            started = time.perf_counter()
-            call()
-            seconds[key].append(time.perf_counter() - started)
-    return {key: statistics.median(taken) for key, taken in seconds.items()}
-
-
-def show(title: str, rows: list[Row]) -> None:
-    """One table."""
+def show(title: str, rows: Sequence[Row]) -> None:
+    """One table; what has no value is a dash."""
     table = Table(box=SIMPLE, title=title, title_justify="left")
-    for name in rows[0]:
+    names = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
+    for name in names:
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(
-            *(value if isinstance(value, str) else f"{value:,.2f}".rstrip("0").rstrip(".") for value in row.values())
-        )
-    Console(highlight=False).print(table)
+        table.add_row(*(cell(row.get(name, float("nan"))) for name in names))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def cell(value: str | float) -> str:
+    """A value as the table shows it."""
+    if isinstance(value, str):
+        return value
+    return "-" if np.isnan(value) else f"{value:,.2f}".rstrip("0").rstrip(".")
+
+
+def plot(measured: dict[str, list[Row]], path: Path) -> None:
+    """A picture of the networks' and the gallery's times, of those that were measured."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    rows = [row for row in measured.get("networks", []) if not str(row["way"]).startswith("torch")]
+    labels = [f"{row['network']}, {row['way']}, batch {row['batch']}" for row in rows]
+    left.barh(labels, [float(row["core ms"]) for row in rows])
+    left.invert_yaxis()
+    left.set_xlabel("core ms an image")
+    left.tick_params(labelsize=6)
+    people = measured.get("gallery", [])
+    for name in ("one thread, ms", "all cores, ms", "exact, ms"):
+        points = [(float(row["identities"]), float(row[name])) for row in people if name in row]
+        right.plot(*zip(*points, strict=True), marker="o", label=name) if points else None
+    right.set(xscale="log", yscale="log", xlabel="identities", ylabel="ms for 16 queries")
+    if people:
+        right.legend()
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":
