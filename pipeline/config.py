@@ -119,7 +119,7 @@ class ReidConfig(_Section, frozen=True):
     precision: str = "auto"
     refresh_s: Positive = 1.0
     bank: Few = 4
-    split_below: Share = 0.4
+    split_below: Share = 0.65
     max_batch: Few = 16
 
 
