@@ -14,7 +14,7 @@ _T = TypeVar("_T", bound=np.generic)
 _GROWTH = 2
 _FIRST_CAPACITY = 64
 _SKETCHED_FROM = 8192  # prototypes; measured: from there on a sketch and exact products of its shortlist are quicker
-_SHORTLIST = 128  # prototypes compared exactly, or as many as the identities asked for may have
+_SHORTLIST = 512  # prototypes compared exactly, or four times what the identities asked for may have
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class Gallery:
         if self._sketch is None or not len(queries):
             best = [_first(count, self.ids, row) for row in self.similarity(queries)]
         else:
-            shortlists = self._sketch.shortlist(queries, max(_SHORTLIST, count * self._place.shape[1]), each)
+            shortlists = self._sketch.shortlist(queries, max(_SHORTLIST, 4 * count * self._place.shape[1]), each)
             best = [*each(lambda query: self._best_of(shortlists[query], queries[query], count), range(len(queries)))]
         ids = np.array([one.ids for one in best], np.int64).reshape(len(queries), count)
         return Nearest(ids, np.array([one.similarity for one in best], np.float32).reshape(len(queries), count))
