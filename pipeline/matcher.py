@@ -265,8 +265,7 @@ class Matcher:
         }
 
     def _has_evidence(self, track: _OpenTrack) -> bool:
-        enough = 1 if track.tracklet.closed else self._config.min_embeddings
-        return len(track.tracklet.embeddings) >= enough
+        return len(track.tracklet.embeddings) >= (1 if track.tracklet.closed else self._config.min_embeddings)
 
     def _must(self, track: _OpenTrack, now: float) -> bool:
         """Whether a track has been in doubt long enough, or will not be seen again."""
