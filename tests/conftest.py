@@ -1,5 +1,6 @@
 """What all tests share: fewer, undated random examples, since the machines are shared and may stall."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from hypothesis import settings
 
 settings.register_profile("suite", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("suite")
+
+# A shell that starts the tests in the background ignores Ctrl-C for them, and for every process that they stop by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
