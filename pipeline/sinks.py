@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -114,6 +115,25 @@ def locked(out: Path) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True, slots=True)
+class _Numbering:
+    """Frame numbers of one camera, each larger than those before, also when a worker that began anew counts from less.
+
+    Attributes:
+        offset: what this epoch's numbers are raised by.
+        last: the number of the newest frame.
+    """
+
+    epoch: int
+    offset: int = 0
+    last: int = 0
+
+    def after(self, epoch: int, frame_index: int) -> "_Numbering":
+        """With one more frame."""
+        offset = self.offset if epoch == self.epoch else max(0, self.last - frame_index)
+        return _Numbering(epoch, offset, frame_index + 1 + offset)
+
+
 class RunWriter:
     """Writes events and tracks as they are decided; `with` opens and closes the files.
 
@@ -128,7 +148,7 @@ class RunWriter:
         self._events = AppendFile(out / "events.jsonl", fresh=fresh)
         self._tracks = {one: AppendFile(out / "tracks" / f"{one}.txt", fresh=fresh) for one in camera_ids}
         self._waiting: dict[TrackKey, deque[str]] = {}
-        self._epochs: dict[str, int] = {}
+        self._numbering: dict[str, _Numbering] = {}
 
     def __enter__(self) -> Self:
         self._events.__enter__()
@@ -156,14 +176,17 @@ class RunWriter:
 
     def see(self, seen: CameraIdentities) -> None:
         """Writes the boxes of one frame, MOT format, frames counted from 1."""
-        if self._epochs.setdefault(seen.camera_id, seen.epoch) != seen.epoch:  # the worker began anew
-            self._epochs[seen.camera_id] = seen.epoch
+        numbering = self._numbering.setdefault(seen.camera_id, _Numbering(seen.epoch))
+        if seen.epoch < numbering.epoch:  # a late word of a worker that is gone
+            return
+        if seen.epoch > numbering.epoch:  # the worker began anew
             self._waiting = {key: kept for key, kept in self._waiting.items() if key.camera_id != seen.camera_id}
+        numbering = self._numbering[seen.camera_id] = numbering.after(seen.epoch, seen.frame_index)
         lines = []
         for track in seen.tracks:
             x1, y1, x2, y2 = (float(value) for value in track.box_xyxy)
             box = f"{x1:.1f},{y1:.1f},{x2 - x1:.1f},{y2 - y1:.1f},{track.score:.3f},-1,-1,-1"
-            line = f"{seen.frame_index + 1},%d,{box}\n"
+            line = f"{numbering.last},%d,{box}\n"
             if track.identity_id is None:
                 key = TrackKey(seen.camera_id, seen.epoch, track.track_id)
                 self._waiting.setdefault(key, deque(maxlen=_WAITING_LIMIT)).append(line)

@@ -90,10 +90,10 @@ def assigned(track_id, identity_id, replaces=None, at=0.0):
     return Assignment(key(track_id), identity_id, 0.75, False, replaces, at)
 
 
-def seen(index, **identities):
+def seen(index, epoch=1, **identities):
     box = np.array([1, 2, 4, 8], np.float32)
     tracks = tuple(TrackIdentity(int(name[1:]), who, box, 0.5) for name, who in identities.items())
-    return CameraIdentities("a", 1, index, index / 10, 0.0, 0.0, tracks)
+    return CameraIdentities("a", epoch, index, index / 10, 0.0, 0.0, tracks)
 
 
 def written(folder):
@@ -107,6 +107,13 @@ def test_a_box_is_a_mot_line_counted_from_frame_one(tmp_path):
         writer.decide([assigned(1, 7)])
         writer.see(seen(0, t1=7))
     assert (tmp_path / "tracks" / "a.txt").read_text() == "1,7,1.0,2.0,3.0,6.0,0.500,-1,-1,-1\n"
+
+
+def test_frame_numbers_go_on_where_a_worker_that_began_anew_counts_from_less(tmp_path):
+    with RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        for index, epoch in ((0, 1), (1, 1), (1, 2), (2, 2), (2, 1), (3, 2), (50, 3)):
+            writer.see(seen(index, epoch, t1=7))
+    assert written(tmp_path) == [(1, 7), (2, 7), (3, 7), (4, 7), (5, 7), (51, 7)]
 
 
 def test_boxes_wait_for_the_first_identity_of_their_track(tmp_path):
