@@ -15,10 +15,17 @@ VARIABLE = "MSPF_PIPELINE_CACHE"
 
 
 def cache_dir() -> Path:
-    """The folder that $MSPF_PIPELINE_CACHE names, else ~/.cache/mspf-pipeline (under $XDG_CACHE_HOME if set)."""
+    """The folder that $MSPF_PIPELINE_CACHE names, else ~/.cache/mspf-pipeline (under $XDG_CACHE_HOME if set).
+
+    Raises:
+        EngineError: there is no home directory.
+    """
     if given := os.environ.get(VARIABLE):
         return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mspf-pipeline"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mspf-pipeline"
+    except RuntimeError as error:
+        raise EngineError(f"no home directory for ~/.cache: {error}; set {VARIABLE} to a folder") from error
 
 
 def sha256(path: Path) -> str:

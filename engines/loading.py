@@ -93,9 +93,11 @@ def load(
                 logger.info("%s: back end %s is not installed (%s)", path.name, name, error)
                 break
             except gate.GateError as error:
-                if str(error) not in refused:
-                    logger.log(logging.WARNING if chosen == precisions[-1] else logging.INFO, "%s", error)
-                    refused.append(str(error))
+                refused.append(str(error))
+                last = engine.precision == "f32" or chosen == precisions[-1]
+                logger.log(logging.WARNING if last else logging.INFO, "%s", error)
+                if last:
+                    break
             except EngineError as error:
                 if backend != "auto" or name == names[-1]:
                     raise

@@ -56,7 +56,11 @@ def unpack(release: Release, boxes: str, out: Path) -> None:
                 for row in split[key].ravel() - 1:
                     _, _, view, number = (int(word) for word in Path(names[row]).stem.split("_"))
                     image = _image(file, boxes, names[row])
-                    cv2.imwrite(str(folder / f"{int(people[row]):04d}_c{view}_{number}.png"), image)
+                    path = folder / f"{int(people[row]):04d}_c{view}_{number}.png"
+                    if not cv2.imwrite(str(path), image):
+                        raise LayoutError(f"{path}: cannot be written; free space or make the folder writable")
+    except LayoutError:
+        raise
     except (KeyError, OSError, ValueError) as error:
         raise LayoutError(f"{release.images} with {release.split.name}: {error}; download both again") from error
     partial.rename(out)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.datatypes import F32
 
-_LENGTH = 128  # axes kept: the true best of 400,000 real embeddings never ranked below third, 64 axes: below 56th
+_LENGTH = 128  # axes kept
 _BLOCK = 8192  # rows whose products with 16 queries stay in a core's cache
 _GROUPS = 1024  # of the rows of a block; only a group's best product is kept
 _SPAN = 32  # blocks given to one call of `each`
@@ -29,8 +29,9 @@ class Each(Protocol):
 class Sketch:
     """Rows in int8 on the axes where the vectors of its start differ most; an index stays a row's until it is moved.
 
-    Measured (`scripts/benchmark.py --part gallery`): an eighth of the time of exact products, and the same answers.
-    Integer products, so the same rows give the same shortlist in any number of threads.
+    Measured (`scripts/benchmark.py --part gallery`): an eighth of the time of exact products, and the same answers
+    while later vectors differ on the same axes: begin a new one now and then. Integer
+    products, so the same rows give the same shortlist in any number of threads.
 
     Args:
         vectors: (M, D) that it starts with; they also choose the axes, so some thousands.
@@ -39,7 +40,7 @@ class Sketch:
     def __init__(self, vectors: F32) -> None:
         self._axes = _strongest_axes(vectors)
         self._codes = np.zeros((0, self._axes.shape[1]), np.int8)
-        self._used = 0
+        self._used, self.begun_with = 0, len(vectors)
         for start in range(0, len(vectors), _BLOCK):
             self.write(start, vectors[start : start + _BLOCK])
 

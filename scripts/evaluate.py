@@ -98,7 +98,7 @@ def draw(folder: Path, split: Split, query: Described, gallery: Described, resul
     """The first answers to eight queries, spread evenly over those there are."""
     rows = np.unique(np.linspace(0, len(query) - 1, 8).astype(int)).tolist()
     weights, data = Path(result.stamp.weights), Path(result.stamp.data)
-    name = f"{weights.name}_{result.descriptor_length}_on_{data.parent.name}_{data.name}.png"
+    name = f"{weights.parent.name}_{weights.name}_{result.descriptor_length}_on_{data.parent.name}_{data.name}.png"
     draw_rankings(folder / name, split, query, gallery, rows, ignore_cameras=result.settings.ignore_cameras)
 
 
@@ -174,7 +174,7 @@ def main() -> None:
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
     if options.figures:
-        curves = {f"{Path(r.stamp.weights).name} ({r.descriptor_length}) on {r.stamp.data}": r.cmc for r in results}
+        curves = {f"{'/'.join(Path(r.stamp.weights).parts[-2:])} ({r.descriptor_length}) on {r.stamp.data}": r.cmc for r in results}
         draw_cmc(options.figures / "cmc.png", curves)
 
 

@@ -186,6 +186,24 @@ def test_a_sketched_gallery_answers_as_brute_force_does_after_any_changes(made, 
         assert similarity.tolist() == pytest.approx([best[who] for who in ids.tolist()], abs=1e-6)
 
 
+def test_people_who_differ_otherwise_than_those_before_are_found_as_well():
+    rng = np.random.default_rng(0)
+    early, late = rng.standard_normal((3000, 256), np.float32), rng.standard_normal((6000, 256), np.float32)
+    early[:, 128:] *= 0.1
+    late[:, :128] *= 0.1
+    known = Gallery(256, 1, sketched_from=1000)
+    for start, rows in ((1, early), (3001, late)):
+        for identity, row in enumerate(rows / np.linalg.norm(rows, axis=1, keepdims=True), start):
+            known.add(Identity(identity, row[None], 0.0, 0.0, frozenset(), True))
+        known.nearest(row[None], 1)
+    queries = np.hstack(
+        [early[:64, 128:], late[:64, 128:]]
+    )  # alike where the late differ
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    exact = known.ids[known.similarity(queries).argmax(axis=1)]
+    assert known.nearest(queries, 1).ids[:, 0].tolist() == exact.tolist()
+
+
 def test_the_mean_of_embeddings_is_a_unit_vector_weighted_by_quality():
     got = mean_embedding(np.stack([X, Y]), np.array([3, 1], np.float32))
     assert got == pytest.approx(unit(3, 1, 0))
