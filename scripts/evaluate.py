@@ -174,7 +174,10 @@ def main() -> None:
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
     if options.figures:
-        curves = {f"{'/'.join(Path(r.stamp.weights).parts[-2:])} ({r.descriptor_length}) on {r.stamp.data}": r.cmc for r in results}
+        curves = {
+            f"{'/'.join(Path(r.stamp.weights).parts[-2:])} ({r.descriptor_length}) on {r.stamp.data}": r.cmc
+            for r in results
+        }
         draw_cmc(options.figures / "cmc.png", curves)
 
 

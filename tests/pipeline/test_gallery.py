@@ -196,9 +196,7 @@ def test_people_who_differ_otherwise_than_those_before_are_found_as_well():
         for identity, row in enumerate(rows / np.linalg.norm(rows, axis=1, keepdims=True), start):
             known.add(Identity(identity, row[None], 0.0, 0.0, frozenset(), True))
         known.nearest(row[None], 1)
-    queries = np.hstack(
-        [early[:64, 128:], late[:64, 128:]]
-    )  # alike where the late differ
+    queries = np.hstack([early[:64, 128:], late[:64, 128:]])  # alike where the late differ
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     exact = known.ids[known.similarity(queries).argmax(axis=1)]
     assert known.nearest(queries, 1).ids[:, 0].tolist() == exact.tolist()
