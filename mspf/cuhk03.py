@@ -2,13 +2,16 @@
 
 import logging
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
 from scipy.io import loadmat
 
 from mspf.errors import LayoutError
+
+if TYPE_CHECKING:
+    import h5py
 
 Boxes = Literal["detected", "labeled"]
 IMAGES = "cuhk-03.mat"
@@ -66,7 +69,7 @@ def unpack(release: Release, boxes: str, out: Path) -> None:
     partial.rename(out)
 
 
-def _image(file: "h5py.File", boxes: str, name: str) -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
+def _image(file: "h5py.File", boxes: str, name: str) -> np.ndarray:
     """The picture that a name like 1_001_2_06.png (pair of cameras, person, view, number) stands for, BGR."""
     pair, person, _, number = (int(word) for word in Path(name).stem.split("_"))
     cell = file[file[boxes][0][pair - 1]]  # stored transposed: 10 pictures x people

@@ -57,8 +57,8 @@ def candidates(folder: Path, int8: bool, files: Mapping[str, Path]) -> dict[str,
     found = {}
     for name, network in networks.items():
         path = folder / f"{name.replace(' ', '_')}.onnx"
-        export_onnx(network.eval().requires_grad_(False), path, SIZE_HW, {"kind": "reid"})  # type: ignore[arg-type]
-        module = RunTimeNetwork(network).eval()  # type: ignore[arg-type]
+        export_onnx(network.eval().requires_grad_(False), path, SIZE_HW, {"kind": "reid"})
+        module = RunTimeNetwork(network).eval()
         found[name] = Candidate(path, shape, count_macs(module, torch.zeros(1, *shape)), module)
         if int8:
             noise = np.random.default_rng(0).uniform(0, 255, (1, *shape)).astype(np.float32)
@@ -229,9 +229,9 @@ def seconds_on_gpu(call: Callable[[], object], warm_up: int = 5, runs: int = 20)
     for _ in range(warm_up):
         call()
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()  # type: ignore[no-untyped-call]
+    start.record()
     for _ in range(runs):
         call()
-    end.record()  # type: ignore[no-untyped-call]
+    end.record()
     torch.cuda.synchronize()
-    return float(start.elapsed_time(end)) / 1000 / runs  # type: ignore[no-untyped-call]
+    return float(start.elapsed_time(end)) / 1000 / runs
