@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mspf.datasets import I64
+from mspf.errors import RecipeError
 from mspf.losses import batch_hard_triplet
 from mspf.network import MSPF
 from mspf.sampling import PeopleSampler
@@ -56,13 +57,13 @@ def fit_head(sets: Sequence[People], config: HeadConfig) -> Tensor:
     """The matrix (length, D) of the compact head.
 
     Raises:
-        ValueError: fewer images than `length`, or a set of fewer than two people.
+        RecipeError: fewer images than `length`, or a set of fewer than two people.
     """
     images = sum(len(one.rows) for one in sets)
     if images < config.length:
-        raise ValueError(f"{images} images cannot fit {config.length} axes; give more images or a shorter head")
+        raise RecipeError(f"{images} images cannot fit {config.length} axes; give more images or a shorter --length")
     if any(len(np.unique(one.labels)) < 2 for one in sets):
-        raise ValueError("a data set has one person alone; a head is fitted to at least two of each")
+        raise RecipeError("a data set has one person alone; a head is fitted to at least two of each")
     axes = principal_axes(torch.cat([one.rows for one in sets]), config.length)
     people = sum(len(np.unique(one.labels)) for one in sets)
     if config.steps and people < config.enough_people:

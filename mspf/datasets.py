@@ -82,7 +82,7 @@ def named_folders(arguments: Sequence[str]) -> dict[str, Path]:
     pairs = [text.split("=", 1) if "=" in text else (Path(text).resolve().name, text) for text in arguments]
     folders = {name: Path(folder) for name, folder in pairs}
     if len(folders) < len(pairs):
-        raise RecipeError(f"--data: two data sets are called the same ({', '.join(arguments)}); give name=DIR")
+        raise RecipeError(f"two data sets are called the same ({', '.join(arguments)}); give name=DIR")
     return folders
 
 

@@ -5,6 +5,7 @@ from statistics import mean, stdev
 
 import msgspec
 
+from mspf.recipe import TrainConfig
 from mspf.validation import Score
 
 UNKNOWN = "–"
@@ -24,10 +25,15 @@ class Variant(msgspec.Struct, frozen=True):
 
 
 class Study(msgspec.Struct, frozen=True):
-    """One table; gains are over its first row."""
+    """One table; gains are over its first row.
+
+    Attributes:
+        one_camera: its networks are scored as on a set of one camera: matches in a query's own camera count.
+    """
 
     title: str
     variants: tuple[Variant, ...]
+    one_camera: bool = False
 
 
 def _vary(key: str, *values: str, paper: Mapping[str, str] | None = None) -> tuple[Variant, ...]:
@@ -47,10 +53,8 @@ STUDIES = {
     ),
     "table7": Study(
         "Table 7: one camera, its rule ignored",
-        tuple(
-            Variant(name, {**changes, "one_camera": "true"})
-            for name, changes in (("OSNet", OSNET), ("OSFA only", OSFA), ("MSPF", {}))
-        ),
+        (Variant("OSFA only", OSFA), Variant("OSNet", OSNET), Variant("MSPF", {})),
+        one_camera=True,
     ),
     "parts": Study(
         "Parts",
@@ -74,7 +78,15 @@ STUDIES = {
         ),
     ),
 }
-QUICK = {"network.width": "0.25", "size_hw": "[128, 64]", "epochs": "3", "warmup_epochs": "0.3", "schedule": "cosine"}
+
+
+def run_name(base: TrainConfig, config: TrainConfig) -> str:
+    """What a variant's network changes in the recipe's own, as a folder's name.
+
+    Tables share the runs that they both need.
+    """
+    before, now = (msgspec.to_builtins(each.network) for each in (base, config))
+    return "_".join(f"{key}-{now[key]}" for key in now if now[key] != before[key]) or "as_given"
 
 
 class Cell(msgspec.Struct, frozen=True):

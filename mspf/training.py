@@ -114,10 +114,13 @@ class Trainer:
     def check(self) -> None:
         """
         Raises:
-            RunError: a loss since the last mean was no number.
+            RunError: a loss since the last mean was no number, or a weight is none.
         """
+        advice = "lower lr, or set precision: float32"
         if not self.loss_sum.isfinite():
-            raise RunError(f"step {self.steps}: the loss is {float(self.loss_sum)}; lower lr, or precision: float32")
+            raise RunError(f"step {self.steps}: the loss is {float(self.loss_sum)}; {advice}")
+        if not all(tensor.isfinite().all() for tensor in self._network_tensors):
+            raise RunError(f"step {self.steps}: a gradient left weights that are no numbers; {advice}")
 
     def state(self) -> dict[str, Any]:
         """Everything that going on needs; the data are a function of the step."""

@@ -6,6 +6,7 @@ python scripts/export.py runs/mspf/last.pt network.onnx --fit market1501=DIR --f
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import torch
 from make_golden import make_golden
 
 from mspf.compact import HeadConfig, People, fit_head, with_compact_head
-from mspf.datasets import ImageList, training_images, without_last
+from mspf.datasets import ImageList, named_folders, training_images, without_last
 from mspf.descriptors import describe_all, torch_describer
+from mspf.errors import MSPFError
 from mspf.export import RunTimeNetwork, export_onnx, metadata
 from mspf.network import MSPF
 from mspf.weights import load_weights, read_facts, save_weights
@@ -29,12 +31,36 @@ def describe_people(network: MSPF, images: ImageList, count: int, size_hw: tuple
     return People(torch.from_numpy(full.embeddings), full.pids)
 
 
+def export(options: argparse.Namespace) -> None:
+    """Fit the head, write network, weights and reference.
+
+    Raises:
+        MSPFError: see mspf/errors.py.
+    """
+    folders = named_folders(options.fit)
+    trained = read_facts(options.checkpoint)
+    size_hw = tuple(options.size or (int(trained["input_height"]), int(trained["input_width"])))
+    trunk = load_weights(options.checkpoint)
+    images = [without_last(training_images(folder), options.held_out) for folder in folders.values()]
+    people = [describe_people(trunk, listed, options.images, size_hw) for listed in images]
+    network = with_compact_head(trunk, fit_head(people, HeadConfig(length=options.length, steps=options.steps)))
+    facts = metadata(network, size_hw, trained["training_data"])
+    facts |= {"seed": trained["seed"], "head_fitted_to": ", ".join(folders)}
+    export_onnx(network, options.onnx, size_hw, facts)
+    save_weights(network, options.onnx.with_suffix(".safetensors"), facts, half=not options.float32)
+    with torch.inference_mode():
+        rows = RunTimeNetwork(network).eval()
+        agreement = make_golden(options.onnx, lambda images: rows(torch.from_numpy(images)).numpy())
+    print(f"against torch: {agreement}")
+    print(f"{options.onnx}: {facts['descriptor_length']} numbers, weights {facts['weights_sha256']}")
+
+
 def main() -> None:
-    """Fit the head, write the file."""
+    """Read the command line, export, say what is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("onnx", type=Path)
-    parser.add_argument("--fit", action="append", required=True, metavar="NAME=DIR", help="training people")
+    parser.add_argument("--fit", action="append", required=True, metavar="[NAME=]DIR", help="training people")
     parser.add_argument("--images", type=int, default=10_000, help="drawn from each data set, person by person")
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--steps", type=int, default=1200, help="that the compact head learns; 0: a projection alone")
@@ -45,22 +71,10 @@ def main() -> None:
     options = parser.parse_args()
 
     torch.set_num_threads(options.threads)
-    names, folders = zip(*(pair.split("=", 1) for pair in options.fit), strict=True)
-    trained = read_facts(options.checkpoint)
-    size_hw = tuple(options.size or (int(trained["input_height"]), int(trained["input_width"])))
-    trunk = load_weights(options.checkpoint)
-    images = [without_last(training_images(Path(folder)), options.held_out) for folder in folders]
-    people = [describe_people(trunk, listed, options.images, size_hw) for listed in images]
-    network = with_compact_head(trunk, fit_head(people, HeadConfig(length=options.length, steps=options.steps)))
-    facts = metadata(network, size_hw, trained["training_data"])
-    facts |= {"seed": trained["seed"], "head_fitted_to": ", ".join(names)}
-    export_onnx(network, options.onnx, size_hw, facts)
-    save_weights(network, options.onnx.with_suffix(".safetensors"), facts, half=not options.float32)
-    with torch.inference_mode():
-        rows = RunTimeNetwork(network).eval()
-        agreement = make_golden(options.onnx, lambda images: rows(torch.from_numpy(images)).numpy())
-    print(f"against torch: {agreement}")
-    print(f"{options.onnx}: {facts['descriptor_length']} numbers, weights {facts['weights_sha256']}")
+    try:
+        export(options)
+    except MSPFError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Train the rows of the paper's tables, or of what it leaves open, and print them beside its own gains.
 
 python scripts/reproduce.py --table 5 --data market1501=DIR --seeds 3 --out runs/tables
-python scripts/reproduce.py --open-choices --data DIR --out runs/tables --quick      minutes on a CPU, for a first look
+python scripts/reproduce.py --parts --data DIR --out runs/tables --recipe configs/train/small.yaml     on a CPU
 
 Every run is a folder of its own, trained as scripts/train.py does and scored on the last people of the training set,
-which it never sees; stopped at any time, the same command goes on.
+which it never sees; stopped at any time, the same command goes on. Tables share the runs that they both need.
 """
 
 import argparse
@@ -13,18 +13,22 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from mspf.checkpoint import read_checkpoint
 from mspf.datasets import named_folders
 from mspf.errors import MSPFError
+from mspf.network import MSPF
+from mspf.photographs import load_collection
 from mspf.processes import Interrupts, joined_processes
 from mspf.recipe import TrainConfig, parse_changes, read_recipe
 from mspf.run import Place, train
 from mspf.run_directory import RunDirectory
-from mspf.studies import QUICK, STUDIES, Study, Variant, markdown, tabulate
-from mspf.validation import Score
+from mspf.studies import STUDIES, Study, Variant, markdown, run_name, tabulate
+from mspf.validation import Score, validate
 
 BEST = Path(__file__).parents[1] / "configs" / "train" / "best.yaml"
 CONSOLE = Console(stderr=True)
@@ -36,9 +40,14 @@ def configure(recipe: Path, variant: Variant, seed: int, changes: Mapping[str, s
     return read_recipe(recipe, {**changes, **variant.changes, "seed": str(seed), "validate_every": str(config.epochs)})
 
 
-def folder_of(out: Path, variant: Variant, seed: int) -> Path:
-    """Where a run lives."""
-    return out / f"{variant.name.replace(' ', '_').replace(':', '')}_seed{seed}"
+def scores_of(folder: Path, config: TrainConfig, folders: Mapping[str, Path], one_camera: bool) -> Sequence[Score]:
+    """What a finished run scored at its end, or scores as a set of one camera."""
+    if not one_camera:
+        return RunDirectory(folder).metrics()[-1].scores
+    network = MSPF(config.network)
+    network.load_state_dict(read_checkpoint(folder / "last.pt")["averaged"])
+    collection = load_collection(msgspec.structs.replace(config, one_camera=True), folders, torch.device("cpu"))
+    return validate(network, collection.held_out)
 
 
 def show(study: Study, scores: Mapping[str, Sequence[Sequence[Score]]], protocol: str, out: Path) -> None:
@@ -53,23 +62,23 @@ def show(study: Study, scores: Mapping[str, Sequence[Sequence[Score]]], protocol
 
 def run_all(study: Study, options: argparse.Namespace, place: Place, stopped: Callable[[], bool]) -> bool:
     """Every seed of every variant, seeds outermost, so that a table is whole early; False when stopped."""
-    out: Path = options.out / options.study
     folders = named_folders(options.data)
-    changes = {"validation_ids": str(options.validation_ids), **(QUICK if options.quick else {})}
-    changes |= parse_changes(options.set)
+    changes = {"validation_ids": str(options.validation_ids), **parse_changes(options.set)}
+    base = read_recipe(options.recipe, changes)
     changed = ", ".join(f"{key} {value}" for key, value in changes.items() if key != "validation_ids")
     protocol = f"Last {options.validation_ids} people of {', '.join(folders)} held out; {options.recipe.name}"
     protocol += f" with {changed}" if changed else ""
     scores: dict[str, list[Sequence[Score]]] = {variant.name: [] for variant in study.variants}
     for seed in range(options.seeds):
         for variant in study.variants:
-            config, folder = configure(options.recipe, variant, seed, changes), folder_of(out, variant, seed)
+            config = configure(options.recipe, variant, seed, changes)
+            folder = options.out / f"{run_name(base, config)}_seed{seed}"
             CONSOLE.print(f"{variant.name}, seed {seed}: {folder}")
             if not train(config, folders, folder, place, options.init, stopped):
                 return False
             if place.share.rank == 0:
-                scores[variant.name].append(RunDirectory(folder).metrics()[-1].scores)
-                show(study, scores, protocol, out)
+                scores[variant.name].append(scores_of(folder, config, folders, study.one_camera))
+                show(study, scores, protocol, options.out / options.study)
     return True
 
 
@@ -86,7 +95,6 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="weights that every run starts from")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--validation-ids", type=int, default=150)
-    parser.add_argument("--quick", action="store_true", help="width 0.25, 128x64, 3 epochs: for a first look")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int)

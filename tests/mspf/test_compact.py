@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mspf.compact import HeadConfig, People, fit_head, principal_axes, with_compact_head
+from mspf.errors import RecipeError
 from mspf.metrics import Described, score
 from mspf.network import MSPF, MSPFConfig
 
@@ -64,7 +65,7 @@ def test_few_people_give_the_projection_and_a_warning(caplog: pytest.LogCaptureF
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:
-    with pytest.raises(ValueError, match="give more images"):
+    with pytest.raises(RecipeError, match="give more images"):
         fit_head([people(2, 0, seed=0)], HeadConfig(length=32))
-    with pytest.raises(ValueError, match="one person"):
+    with pytest.raises(RecipeError, match="one person"):
         fit_head([people(1, 0, seed=0)], HeadConfig(length=4))

@@ -9,21 +9,34 @@ import pytest
 
 from mspf.network import MSPF
 from mspf.recipe import read_recipe
-from mspf.studies import QUICK, STUDIES, Study, Variant, markdown, tabulate
+from mspf.studies import STUDIES, Study, Variant, markdown, run_name, tabulate
 from mspf.validation import Score
 from tests.mspf.people import market
 
 ROOT = Path(__file__).parents[2]
-BEST = ROOT / "configs" / "train" / "best.yaml"
+SMALL = ROOT / "configs" / "train" / "small.yaml"
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_variant_is_a_network_of_its_own(name: str) -> None:
-    configs = [read_recipe(BEST, {**QUICK, **variant.changes}) for variant in STUDIES[name].variants]
+    configs = [read_recipe(SMALL, variant.changes) for variant in STUDIES[name].variants]
 
     assert len({msgspec.json.encode(config) for config in configs}) == len(configs)
     for config in configs:
         MSPF(config.network)
+
+
+def test_tables_share_the_runs_that_they_both_need() -> None:
+    base = read_recipe(SMALL)
+    runs = {
+        name: [run_name(base, read_recipe(SMALL, variant.changes)) for variant in STUDIES[name].variants]
+        for name in STUDIES
+    }
+
+    assert runs["table5"] == ["patches-none", "patches-2", "as_given", "patches-2-4-8"]
+    assert runs["parts"] == ["patches-none", "patches-none_whole-osnet", "whole-none", "as_given"]
+    assert runs["table7"] == ["patches-none", "patches-none_whole-osnet", "as_given"]
+    assert runs["table6"][-1] == runs["open-choices"][0] == "as_given"
 
 
 def test_the_table_shows_mean_deviation_and_the_gain_over_its_first_row() -> None:
@@ -42,7 +55,16 @@ def test_the_table_shows_mean_deviation_and_the_gain_over_its_first_row() -> Non
 
 
 def test_a_table_is_run_seed_after_seed_and_not_again_when_it_is_there(tmp_path: Path) -> None:
-    options = ["--table", "7", "--quick", "--data", f"shop={market(tmp_path / 'shop', people=6)}", "--seeds", "1"]
+    options = [
+        "--table",
+        "7",
+        "--recipe",
+        str(SMALL),
+        "--data",
+        f"shop={market(tmp_path / 'shop', people=6)}",
+        "--seeds",
+        "1",
+    ]
     tiny = ["people=2", "images_per_person=2", "epochs=0.3", "size_hw=[64, 32]", 'network.patches="2"']
     changes = [word for change in (*tiny, "precision=float32") for word in ("--set", change)]
     script = [sys.executable, str(ROOT / "scripts" / "reproduce.py"), "--out", str(tmp_path)]

@@ -127,6 +127,15 @@ def test_a_loss_that_is_no_number_ends_a_run_and_is_not_saved(folders: dict[str,
     assert not (tmp_path / "last.pt").exists()
 
 
+def test_weights_that_a_gradient_spoiled_are_not_saved() -> None:
+    trainer = Trainer(CONFIG, 4, HERE.device)
+    with torch.no_grad():
+        next(trainer.network.parameters()).view(-1)[0] = torch.nan
+
+    with pytest.raises(RunError, match="no numbers; lower lr"):
+        trainer.check()
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"optimiser": "sgd"}, {"optimiser": "adam", "decay_vectors": True}, {"precision": "bfloat16"}, {"ema": 0.0}],
