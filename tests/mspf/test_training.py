@@ -130,7 +130,7 @@ def test_a_loss_that_is_no_number_ends_a_run_and_is_not_saved(folders: dict[str,
 def test_weights_that_a_gradient_spoiled_are_not_saved() -> None:
     trainer = Trainer(CONFIG, 4, HERE.device)
     with torch.no_grad():
-        next(trainer.network.parameters()).view(-1)[0] = torch.nan
+        next(trainer.network.parameters()).fill_(torch.nan)
 
     with pytest.raises(RunError, match="no numbers; lower lr"):
         trainer.check()
