@@ -1,12 +1,34 @@
 """Whether a new track may go on where another of its camera was lost. Pure."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.datatypes import F32
 
 _REACH_S = 2.0  # gaps longer than this say nothing
 _SLACK = 0.3  # body heights a box may jump by itself
 _PACE = 0.9  # body heights a second, a brisk walk
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Where a camera saw an identity last."""
+
+    identity_id: int
+    box_xyxy: F32
+    last_seen: float
+
+
+def continuities(lost: Iterable[Lost], ids: NDArray[np.int64], new_box: F32, new_at: float) -> F32:
+    """(N,) in 0..1: how well a box (4,) at `new_at` goes on where each of these identities was lost; 0 if not lost."""
+    best = np.zeros(len(ids), np.float32)
+    for one in lost:
+        fit = continuity(one.box_xyxy, one.last_seen, new_box, new_at)
+        best[ids == one.identity_id] = np.maximum(best[ids == one.identity_id], fit)
+    return best
 
 
 def continuity(lost_box: F32, lost_at: float, new_box: F32, new_at: float) -> float:

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.assignment import assign
 from pipeline.company import Company
 from pipeline.config import MatcherConfig
-from pipeline.continuity import continuity
+from pipeline.continuity import Lost, continuities
 from pipeline.covisibility import Covisibility
 from pipeline.datatypes import (
     F32,
@@ -30,7 +29,7 @@ from pipeline.datatypes import (
     TrackKey,
     Tracklet,
 )
-from pipeline.gallery import Gallery, mean_embedding
+from pipeline.gallery import Candidates, Gallery, mean_embedding
 
 _NEVER = -1
 _ABANDONED_S = 60.0
@@ -63,13 +62,7 @@ class _OpenTrack:
         return self.identity_id if now - self.tracklet.last_seen <= _NOW_S else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Departed:
-    """Where a camera lost an identity from sight."""
-
-    identity_id: int
-    box_xyxy: F32
-    last_seen: float
+_Tracks = Mapping[TrackKey, _OpenTrack]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +113,12 @@ class Matcher:
         for identity, keys in state.identities:
             self.gallery.add(identity, keys)
         self._next_id = state.next_identity_id
-        self._decided = {key: who for key, who in state.tracks.items() if who in self.gallery}
+        self._decided: dict[str, dict[TrackKey, int]] = {}
+        for key, who in state.tracks.items():
+            if who in self.gallery:
+                self._decided.setdefault(key.camera_id, {})[key] = who
         self._open: dict[str, dict[TrackKey, _OpenTrack]] = {}
-        self._departed: dict[str, list[_Departed]] = {}
+        self._departed: dict[str, list[Lost]] = {}
         self._epoch: dict[str, int] = {}
         self._epoch_since: dict[str, float] = {}
         self._company = Company(state.parted)
@@ -137,6 +133,8 @@ class Matcher:
         if update.epoch != self._epoch.get(camera):
             self._epoch[camera], self._epoch_since[camera] = update.epoch, now
             self._open[camera] = {}
+            decided = self._decided.get(camera, {})
+            self._decided[camera] = {key: who for key, who in decided.items() if key.epoch >= update.epoch}
         tracks = self._take_in(update)
         visible = {
             key: track for key, track in tracks.items() if track.tracklet.last_seen >= now and not track.tracklet.closed
@@ -167,7 +165,7 @@ class Matcher:
         for key, track in ended.items():
             del tracks[key]
             if track.identity_id is not None:
-                recent.append(_Departed(track.identity_id, track.tracklet.box_xyxy, track.tracklet.last_seen))
+                recent.append(Lost(track.identity_id, track.tracklet.box_xyxy, track.tracklet.last_seen))
         self._departed[camera] = recent
 
     def _take_in(self, update: CameraUpdate) -> dict[TrackKey, _OpenTrack]:
@@ -176,7 +174,7 @@ class Matcher:
         for tracklet in update.tracklets:
             key = TrackKey(update.camera_id, update.epoch, tracklet.track_id)
             if key not in tracks:
-                known = self._decided.pop(key, None)
+                known = self._decided[update.camera_id].pop(key, None)
                 tracks[key] = _OpenTrack(tracklet, known if known in self.gallery else None)
                 tracks[key].first_box = tracklet.box_xyxy
             track = tracks[key]
@@ -187,7 +185,7 @@ class Matcher:
                 self.gallery.see(track.identity_id, update.camera_id, tracklet.last_seen)
         return dict(sorted(tracks.items()))
 
-    def _part_twins(self, visible: Mapping[TrackKey, _OpenTrack]) -> None:
+    def _part_twins(self, visible: _Tracks) -> None:
         """Where two visible tracks hold one identity, the less similar one is undecided again."""
         holder: dict[int, TrackKey] = {}
         for key, track in visible.items():
@@ -208,23 +206,13 @@ class Matcher:
         others = [row for row, behind in enumerate(self.gallery.keys(track.identity_id)) if behind != key]
         return float((identity.prototypes[others] @ track.mean).max()) if others else 0.0
 
-    def _match(
-        self, tracks: Mapping[TrackKey, _OpenTrack], visible: Mapping[TrackKey, _OpenTrack], now: float
-    ) -> list[Decision]:
+    def _match(self, tracks: _Tracks, visible: _Tracks, now: float) -> list[Decision]:
         """Identities for the undecided tracks with evidence enough."""
         undecided = [key for key, track in tracks.items() if track.identity_id is None and self._has_evidence(track)]
         if not undecided:
             return []
-        taken = {track.identity_id for track in visible.values() if track.identity_id is not None}
-        similarity = self.gallery.similarity(np.stack([tracks[key].mean for key in undecided]))
-        ids, camera = self.gallery.ids.copy(), undecided[0].camera_id
-        doubt = self._covisibility.doubt(camera, self._elsewhere(camera, now), ids)
-        similarity -= self._config.elsewhere_penalty * doubt
-        for row, key in enumerate(undecided):
-            met = {tracks[other].identity_id for other in tracks[key].rivals if other in tracks}
-            barred = tracks[key].strangers | met | (set() if tracks[key].tracklet.closed else taken)
-            similarity[row, np.isin(ids, [who for who in barred if who is not None])] = -1.0
-            similarity[row] += self._config.continuity_bonus * self._continuity(key, tracks, ids)
+        candidates = self._candidates(undecided, tracks, visible, now)
+        ids, similarity = candidates.ids, candidates.similarity
         pairs = assign(1.0 - similarity, 1.0 - self._config.min_similarity)
         decisions: list[Decision] = []
         for row, key in enumerate(undecided):
@@ -240,21 +228,34 @@ class Matcher:
                 track.doubtful_since = now
         return decisions
 
-    def _continuity(
-        self, key: TrackKey, tracks: Mapping[TrackKey, _OpenTrack], ids: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """(N,) in 0..1: how well a track goes on where its camera lost each identity a moment ago."""
-        track = tracks[key]
-        lost = [
-            _Departed(one.identity_id, one.tracklet.box_xyxy, one.tracklet.last_seen)
+    def _candidates(self, undecided: Sequence[TrackKey], tracks: _Tracks, visible: _Tracks, now: float) -> Candidates:
+        """Whom each undecided track may join, and how like it is; -1 for whom it must not."""
+        camera = undecided[0].camera_id
+        lost, elsewhere = self._lost(camera, tracks), self._elsewhere(camera, now)
+        special = {one.identity_id for one in lost}.union(*elsewhere.values())
+        special = special.union(*(tracks[key].strangers for key in undecided))
+        # Only looks count for all others, and no track needs more of them than there are tracks.
+        near = self.gallery.candidates(np.stack([tracks[key].mean for key in undecided]), len(undecided), special)
+        doubt = self._covisibility.doubt(camera, elsewhere, near.ids)
+        similarity: F32 = near.similarity - self._config.elsewhere_penalty * doubt
+        taken = {track.identity_id for track in visible.values()}
+        for row, key in enumerate(undecided):
+            track = tracks[key]
+            met = {tracks[other].identity_id for other in track.rivals if other in tracks}
+            barred = track.strangers | met | (set() if track.tracklet.closed else taken)
+            similarity[row, np.isin(near.ids, [who for who in barred if who is not None])] = -1.0
+            goes_on = continuities(lost, near.ids, track.first_box, track.tracklet.first_seen)
+            similarity[row] += self._config.continuity_bonus * goes_on
+        return Candidates(near.ids, similarity)
+
+    def _lost(self, camera_id: str, tracks: _Tracks) -> list[Lost]:
+        """Where this camera sees, or saw a moment ago, each identity last."""
+        here = [
+            Lost(one.identity_id, one.tracklet.box_xyxy, one.tracklet.last_seen)
             for one in tracks.values()
             if one.identity_id is not None
         ]
-        best = np.zeros(len(ids), np.float32)
-        for one in (*lost, *self._departed.get(key.camera_id, ())):
-            fit = continuity(one.box_xyxy, one.last_seen, track.first_box, track.tracklet.first_seen)
-            best[ids == one.identity_id] = np.maximum(best[ids == one.identity_id], fit)
-        return best
+        return here + self._departed.get(camera_id, [])
 
     def _elsewhere(self, camera_id: str, now: float) -> dict[str, set[int]]:
         """Whom every other camera sees now."""
@@ -290,7 +291,7 @@ class Matcher:
         track.identity_id, track.matched_seq, track.doubtful_since = identity_id, _NEVER, None
         return Assignment(key, identity_id, similarity, is_new, track.former_id, now)
 
-    def _describe(self, tracks: Mapping[TrackKey, _OpenTrack]) -> list[TrackKey]:
+    def _describe(self, tracks: _Tracks) -> list[TrackKey]:
         """Brings the prototypes of decided tracks up to date; the tracks with something new."""
         described = []
         for key, track in tracks.items():
@@ -301,9 +302,7 @@ class Matcher:
             described.append(key)
         return described
 
-    def _note_company(
-        self, tracks: Mapping[TrackKey, _OpenTrack], visible: Mapping[TrackKey, _OpenTrack], now: float
-    ) -> None:
+    def _note_company(self, tracks: _Tracks, visible: _Tracks, now: float) -> None:
         """Two tracks that one camera sees at one moment are two people.
 
         While both are open, or for good once they were seen together for a while: a track that ends right after it
@@ -319,9 +318,7 @@ class Matcher:
             if track.identity_id is not None:
                 self._company.note(track.identity_id, track.strangers)
 
-    def _merge(
-        self, described: Sequence[TrackKey], tracks: Mapping[TrackKey, _OpenTrack], now: float
-    ) -> list[Decision]:
+    def _merge(self, described: Sequence[TrackKey], tracks: _Tracks, now: float) -> list[Decision]:
         """Merges the identity of each freshly described track into an older one that it resembles."""
         merges: list[Decision] = []
         for key in described:
@@ -330,13 +327,12 @@ class Matcher:
                 continue
             if now - self.gallery.get(who).first_seen > self._config.merge_within_s:
                 continue
-            similarity = self.gallery.similarity(track.mean[None])[0]
-            ids = self.gallery.ids
-            strangers = self._company.of(who) | self._beside(who)
-            similarity[(ids >= who) | np.isin(ids, [*strangers])] = -1.0
+            others = self._company.of(who) | self._beside(who) | {*range(who, self._next_id)}
+            near = self.gallery.candidates(track.mean[None], 1, others)
+            similarity = np.where(np.isin(near.ids, [*others]), -1.0, near.similarity[0])
             best = int(np.argmax(similarity))
             if similarity[best] >= self._config.merge_similarity:
-                merges.append(self._unite(int(ids[best]), who, float(similarity[best]), now))
+                merges.append(self._unite(int(near.ids[best]), who, float(similarity[best]), now))
         return merges
 
     def _beside(self, identity_id: int) -> set[int]:
@@ -353,11 +349,12 @@ class Matcher:
                     track.identity_id = identity_id
                 if replaces in track.strangers:
                     track.strangers = track.strangers - {replaces} | {identity_id}
-        self._decided = {key: identity_id if who == replaces else who for key, who in self._decided.items()}
+        for decided in self._decided.values():
+            decided.update({key: identity_id for key, who in decided.items() if who == replaces})
         self._company.unite(identity_id, replaces)
         return Merge(identity_id, replaces, similarity, now)
 
-    def _confirm(self, tracks: Mapping[TrackKey, _OpenTrack], now: float) -> list[Decision]:
+    def _confirm(self, tracks: _Tracks, now: float) -> list[Decision]:
         confirmations: list[Decision] = []
         for track in tracks.values():
             if track.identity_id is None:
@@ -377,20 +374,18 @@ class Matcher:
         for tracks in self._open.values():  # the closing update of a track may have been lost
             for key in [key for key, track in tracks.items() if now - track.tracklet.last_seen > _ABANDONED_S]:
                 del tracks[key]
-        self._decided = {key: who for key, who in self._decided.items() if self._may_come(key, now)}
+        for camera, since in self._epoch_since.items():  # by now it has told which of its tracks are still open
+            if now - since > _ABANDONED_S:
+                self._decided[camera] = {}
         in_use = {track.identity_id for tracks in self._open.values() for track in tracks.values()}
-        idle = sorted((at, who) for who, at in self.gallery.last_seen().items() if who not in in_use)
-        surplus = max(0, len(self.gallery) - self._config.max_identities)
-        gone = [who for at, who in idle if now - at > self._config.forget_after_s]
-        gone += [who for _, who in idle[len(gone) : max(surplus, len(gone))]]
+        gone = [who for who in self.gallery.unseen_for(self._config.forget_after_s, now) if who not in in_use]
+        surplus = len(self.gallery) - self._config.max_identities
+        if surplus > len(gone):
+            longest = self.gallery.longest_unseen(surplus + len(in_use))
+            gone = [who for who in longest if who not in in_use][:surplus]
         for who in gone:
             self._forget(who)
         return [Expiry(who, now) for who in gone]
-
-    def _may_come(self, key: TrackKey, now: float) -> bool:
-        """Whether a track decided before a restart may still be open: its camera soon tells all that are."""
-        since = self._epoch_since.get(key.camera_id, now)
-        return key.epoch >= self._epoch.get(key.camera_id, key.epoch) and now - since <= _ABANDONED_S
 
     def _forget(self, identity_id: int) -> None:
         self.gallery.remove(identity_id)

@@ -12,9 +12,10 @@ from pipeline.datatypes import F32
 _LENGTH = 128  # axes kept
 _BLOCK = 8192  # rows whose products with 16 queries stay in a core's cache
 _GROUPS = 1024  # of the rows of a block; only a group's best product is kept
-_SPAN = 32  # blocks given to one call of `each`
+_SPAN = 8  # blocks given to one call of `each`; the best of the same group in all of them is kept, too
 
 Rows = NDArray[np.intp]
+Products = NDArray[np.int32]
 T = TypeVar("T")
 
 
@@ -27,80 +28,98 @@ class Each(Protocol):
 
 
 class Sketch:
-    """Rows in int8 on the axes where the vectors of its start differ most; an index stays a row's until it is moved.
+    """Rows in int8 on the axes where some vectors like theirs differ most.
 
-    Measured (`scripts/benchmark.py --part gallery`): an eighth of the time of exact products, and the same answers
-    while later vectors differ on the same axes: begin a new one now and then. Integer
-    products, so the same rows give the same shortlist in any number of threads.
+    Measured (`scripts/benchmark.py --part gallery`): a tenth of the time of exact products, and the same answers while
+    the rows differ on the same axes as those vectors: begin a new one now and then. Integer products, so the same rows
+    give the same shortlist in any number of threads.
 
     Args:
-        vectors: (M, D) that it starts with; they also choose the axes, so some thousands.
+        vectors: (M, D) unit vectors that choose the axes; some thousands are enough. They are not kept.
     """
 
     def __init__(self, vectors: F32) -> None:
-        self._axes = _strongest_axes(vectors)
-        self._codes = np.zeros((0, self._axes.shape[1]), np.int8)
-        self._used, self.begun_with = 0, len(vectors)
-        for start in range(0, len(vectors), _BLOCK):
-            self.write(start, vectors[start : start + _BLOCK])
+        axes = _strongest_axes(vectors)
+        self._axes = numkong.dots_pack(axes)
+        self._codes = np.zeros((_BLOCK, len(axes)), np.int8)
+        self._used = 0
+
+    def __len__(self) -> int:
+        return self._used
 
     def write(self, row: int, vectors: F32) -> None:
         """Sets the rows from `row` on to unit vectors (N, D); `row` is at most the number of rows so far."""
         self._used = max(self._used, row + len(vectors))
-        if self._used > len(self._codes):
-            blocks = -(-max(self._used, 2 * len(self._codes)) // _BLOCK)
-            grown = np.zeros((blocks * _BLOCK, self._codes.shape[1]), np.int8)
-            grown[: len(self._codes)] = self._codes
-            self._codes = grown
+        if self._used > len(self._codes):  # in place: what is large is moved by the page, not copied
+            self._codes.resize((-(-self._used // _BLOCK) * _BLOCK, self._codes.shape[1]), refcheck=False)
         self._codes[row : row + len(vectors)] = self._encode(vectors)
 
-    def move(self, row: int, to: int) -> None:
-        """Row `to` becomes what the last row, `row`, was, which is no longer used."""
-        self._codes[to] = self._codes[row]
-        self._codes[row] = 0
-        self._used = row
+    def cut(self, rows: int) -> None:
+        """Forgets all but the first `rows`."""
+        self._codes[rows : self._used] = 0
+        self._used = min(self._used, rows)
 
-    def shortlist(self, queries: F32, count: int, each: Each = map) -> list[Rows]:
-        """For each query (Q, D) the rows, about `count` or all, that may be nearest, ascending."""
-        packed = numkong.dots_pack(self._encode(queries))
-        blocks = -(-self._used // _BLOCK)
-        best = np.empty((blocks * _GROUPS, len(queries)), np.int32)
-
-        def scan(first: int) -> None:
-            products = numkong.zeros((_BLOCK, len(queries)), dtype="int32")
-            for block in range(first, min(first + _SPAN, blocks)):
-                numkong.dots_packed(self._codes[block * _BLOCK : (block + 1) * _BLOCK], packed, out=products)
-                best[block * _GROUPS : (block + 1) * _GROUPS] = _group_maxima(np.asarray(products))
-
-        for _ in each(scan, range(0, blocks, _SPAN)):
-            pass
-        return list(each(lambda query: self._rows_of(best[:, query], count, packed, query), range(len(queries))))
-
-    def _rows_of(self, best: NDArray[np.int32], count: int, packed: numkong.PackedMatrix, query: int) -> Rows:
-        """The rows of the `count` best groups that are no worse than the worst of these groups' best ones."""
-        if count >= self._used:
-            return np.arange(self._used)
-        count = min(count, len(best))
-        least = np.partition(best, len(best) - count)[len(best) - count]
-        block, group = np.divmod(np.flatnonzero(best >= least), _GROUPS)
-        rows = (block * _BLOCK + group)[:, None] + np.arange(0, _BLOCK, _GROUPS)
-        rows = rows[rows < self._used]
-        products = np.asarray(numkong.dots_packed(self._codes[rows], packed))[:, query]
-        return np.sort(rows[products >= least])
+    def scan(self, queries: F32, each: Each = map) -> "Scan":
+        """Compares queries (Q, D) with all rows."""
+        return Scan(self._codes, self._used, self._encode(queries), each)
 
     def _encode(self, vectors: F32) -> NDArray[np.int8]:
-        codes: NDArray[np.int8] = np.rint(127 * np.clip(vectors @ self._axes, -1, 1)).astype(np.int8)
+        coordinates = np.asarray(numkong.dots_packed(vectors, self._axes))  # BLAS would start threads for a few rows
+        codes: NDArray[np.int8] = np.rint(127 * np.clip(coordinates, -1, 1)).astype(np.int8)
         return codes
 
 
+class Scan:
+    """Products of Q queries with all rows of a sketch; only the best of each group of rows are kept.
+
+    A group is 8 rows of one block, 1024 apart. Valid until the sketch changes.
+    """
+
+    def __init__(self, codes: NDArray[np.int8], used: int, queries: NDArray[np.int8], each: Each) -> None:
+        self._codes, self._used, self._queries = codes, used, queries
+        packed = numkong.dots_pack(queries)
+        blocks = -(-used // _BLOCK)
+        spans = -(-blocks // _SPAN)
+        lowest = np.iinfo(np.int32).min
+        self._best = np.full((spans, _SPAN, _GROUPS, len(queries)), lowest, np.int32)
+        self._top = np.empty((len(queries), spans, _GROUPS), np.int32)
+
+        def compare(span: int) -> None:
+            products = numkong.zeros((_BLOCK, len(queries)), dtype="int32")
+            for block in range(span * _SPAN, min((span + 1) * _SPAN, blocks)):
+                numkong.dots_packed(codes[block * _BLOCK : (block + 1) * _BLOCK], packed, out=products)
+                self._best[span, block % _SPAN] = _group_maxima(np.asarray(products))
+            self._top[:, span] = self._best[span].max(axis=0).T
+
+        for _ in each(compare, range(spans)):
+            pass
+
+    def rows(self, query: int, count: int) -> Rows:
+        """The rows, about `count` or all, that may be nearest to one of the queries, ascending."""
+        if count >= self._used:
+            return np.arange(self._used)
+        top = self._top[query]
+        count = min(count, top.size)
+        least = np.partition(top, top.size - count, axis=None)[top.size - count]
+        span, group = np.nonzero(top >= least)
+        which, place = np.nonzero(self._best[span, :, group, query] >= least)
+        firsts = (span[which] * _SPAN + place) * _BLOCK + group[which]
+        rows: Rows = (firsts[:, None] + np.arange(0, _BLOCK, _GROUPS)).ravel()
+        rows = rows[rows < self._used]
+        products = np.asarray(
+            numkong.dots_packed(self._codes.take(rows, axis=0), numkong.dots_pack(self._queries[query][None]))
+        )
+        return np.sort(rows[products[:, 0] >= least])
+
+
 def _strongest_axes(vectors: F32) -> F32:
-    """(D, at most 128) orthonormal axes that keep most of the vectors' products (Eckart and Young 1936)."""
+    """(at most 128, D) orthonormal axes that keep most of the vectors' products (Eckart and Young 1936)."""
     _, axes = np.linalg.eigh(vectors.T @ vectors)
-    strongest: F32 = np.ascontiguousarray(axes[:, ::-1][:, :_LENGTH])
+    strongest: F32 = np.ascontiguousarray(axes[:, ::-1][:, :_LENGTH].T)
     return strongest
 
 
-def _group_maxima(products: NDArray[np.int32]) -> NDArray[np.int32]:
+def _group_maxima(products: Products) -> Products:
     """Maxima of each row and those a multiple of 1024 rows on: (8192, Q) -> (1024, Q). Overwrites the products."""
     rows = len(products)
     while rows > _GROUPS:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.continuity import continuity
+from pipeline.continuity import Lost, continuities, continuity
 
 
 def person(x: float, height: float = 100.0) -> np.ndarray:
@@ -31,3 +31,10 @@ def test_sooner_nearer_and_of_the_same_height_fits_better():
     assert continuity(person(10), 0.0, person(10), 1.5) < best
     assert continuity(person(10), 0.0, person(25), 0.1) < best
     assert continuity(person(10), 0.0, person(10, 50), 0.1) < best
+
+
+def test_of_an_identity_lost_twice_the_better_place_counts_and_nothing_of_one_not_lost():
+    lost = [Lost(7, person(10), 0.0), Lost(7, person(90), 0.0), Lost(9, person(50), 0.0)]
+    got = continuities(lost, np.array([9, 8, 7]), person(10), 0.5)
+    assert got[1:].tolist() == [0, np.float32(continuity(person(10), 0.0, person(10), 0.5))]
+    assert 0 < got[0] < got[2]

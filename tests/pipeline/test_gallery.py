@@ -107,7 +107,7 @@ def test_absorbing_unites_prototypes_cameras_times_and_confirmation():
 def test_a_sighting_in_the_past_does_not_turn_time_back():
     known = gallery(person(1, X, at=5.0))
     known.see(1, "b", 2.0)
-    assert known.last_seen() == {1: 5.0}
+    assert known.get(1).last_seen == 5.0
     assert known.get(1).cameras == {"a", "b"}
 
 
@@ -152,6 +152,38 @@ def test_fewer_identities_than_asked_for_are_all_there_are(sketched_from):
     known.add(person(5))
     assert known.nearest(X[None], 5).ids.tolist() == [[4, 5]]
     assert known.nearest(np.zeros((0, 3), np.float32), 5).similarity.shape == (0, 2)
+
+
+def test_the_longest_unseen_come_first_and_the_older_identity_first_where_they_are_equal():
+    known = gallery(*(person(who, X, at=at) for who, at in [(4, 2.0), (3, 1.0), (1, 2.0), (2, 9.0)]))
+    assert [known.longest_unseen(count) for count in (0, 1, 2, 9)] == [[], [3], [3, 1], [3, 1, 4, 2]]
+    assert known.unseen_for(7.0, now=9.0) == [3]
+    known.remove(3)
+    known.see(1, "a", 5.0)
+    assert known.unseen_for(3.0, now=9.0) == [4, 1]
+
+
+@pytest.mark.parametrize("sketched_from", [0, 1000])
+def test_candidates_are_the_nearest_others_and_whoever_is_named(sketched_from):
+    known = Gallery(3, 2, sketched_from)
+    for one in (person(1, X), person(2, unit(9, 1, 0)), person(3, Y), person(4, Z), person(5)):
+        known.add(one)
+    got = known.candidates(np.stack([X, Y]), 1, beside={1, 5, 77})
+    everybody = {1: (1, 0), 2: (0.994, 0.110), 3: (0, 1), 4: (0, 0), 5: (0, 0)}
+    expected = everybody if sketched_from else {who: everybody[who] for who in (1, 2, 3, 5)}
+    assert got.ids.tolist() == [*expected]
+    assert pytest.approx(np.array([*expected.values()]), abs=1e-3) == got.similarity.T
+
+
+def test_candidates_are_enough_though_all_of_the_nearest_are_named():
+    rng = np.random.default_rng(0)
+    known = Gallery(8, 1, sketched_from=1000)
+    for who in range(3000):
+        row = np.r_[1.0, 0.01 * rng.standard_normal(7)] if who < 2000 else rng.standard_normal(8)
+        known.add(Identity(who, unit(*row)[None], 0.0, 0.0, frozenset(), True))
+    query = np.eye(8, dtype=np.float32)[:1]
+    others = set(known.candidates(query, 3, range(2000)).ids.tolist()) - {*range(2000)}
+    assert others == set((2000 + np.argsort(-known.similarity(query)[0, 2000:])[:3]).tolist())
 
 
 people = st.integers(1, 30)

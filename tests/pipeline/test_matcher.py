@@ -1,14 +1,10 @@
 """Who is who: what joins, what is new, what waits, what merges, what never may."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pipeline.assignment import assign
 from pipeline.config import MatcherConfig
 from pipeline.datatypes import Assignment, Confirmation, Expiry, Merge, TrackKey
 from pipeline.matcher import Matcher, MatcherState
@@ -311,96 +307,6 @@ def test_a_restarted_matcher_remembers_earlier_tracks_until_their_camera_has_tol
         after.step(update("a", at, tracklet(1, X, at=at)))
     assert who(after.step(update("a", 81.0, tracklet(2, Y, at=81.0)))) == {2: 2}, "decided by looks alone"
     assert who(after.step(update("b", 81.0, tracklet(3, Z, at=81.0)))) == {3: 1}, "known by its track"
-
-
-@pytest.mark.parametrize(
-    ("cost", "expected"),
-    [
-        (np.zeros((0, 3)), {}),
-        (np.zeros((3, 0)), {}),
-        ([[0.1]], {0: 0}),
-        ([[0.5]], {}),
-        ([[0.1, 0.2], [0.1, 0.3]], {0: 1, 1: 0}),
-        ([[0.05, 0.39], [0.38, 0.9]], {0: 0}),  # a sure match is not given up to place two poor ones
-    ],
-)
-def test_the_cheapest_pairs_are_assigned_and_none_above_the_limit(cost, expected):
-    assert assign(np.array(cost, np.float32), 0.4) == expected
-
-
-def cheapest(cost, limit):
-    """Least total over all partial pairings, where leaving a pair out costs `limit`."""
-    rows, columns = cost.shape
-    if rows > columns:
-        return cheapest(cost.T, limit)
-    ways = itertools.permutations(range(columns), rows)
-    return min(sum(min(cost[r, c], limit) for r, c in enumerate(way)) for way in ways)
-
-
-@given(st.integers(1, 4), st.integers(1, 4), st.randoms(use_true_random=False))
-def test_assignment_is_as_cheap_as_trying_every_pairing(rows, columns, random):
-    cost = np.array([[random.random() for _ in range(columns)] for _ in range(rows)], np.float32)
-    pairs = assign(cost, 0.5)
-    paid = sum(cost[r, c] for r, c in pairs.items()) + 0.5 * (min(rows, columns) - len(pairs))
-    assert paid == pytest.approx(cheapest(cost, 0.5), abs=1e-5)
-    assert len(set(pairs.values())) == len(pairs)
-
-
-@st.composite
-def sites(draw):
-    """Updates of two cameras: tracks come and go, each looks like one of three people, sometimes like another."""
-    updates = []
-    alive = {"a": {}, "b": {}}
-    fresh = {"a": itertools.count(1), "b": itertools.count(1)}
-    for step in range(draw(st.integers(2, 25))):
-        camera, now = draw(st.sampled_from("ab")), step * 0.4
-        tracks = alive[camera]
-        for _ in range(draw(st.integers(0, 2)) if len(tracks) < 4 else 0):
-            tracks[next(fresh[camera])] = 0
-        sent = []
-        for one in list(tracks):
-            if draw(st.integers(0, 9)) < 2:
-                continue  # out of sight
-            tracks[one] += draw(st.integers(0, 2))
-            closed = draw(st.integers(0, 9)) == 0
-            look = np.eye(3)[draw(st.integers(0, 2))] + 0.3 * np.eye(3)[draw(st.integers(0, 2))]
-            at = now - 0.4 if closed else now
-            sent.append(tracklet(one, look, at=at, count=tracks[one], closed=closed))
-            if closed:
-                del tracks[one]
-        updates.append(update(camera, now, *sent))
-    return updates
-
-
-@given(sites())
-def test_in_any_site_one_camera_never_sees_one_identity_twice_and_numbers_are_never_reused(updates):
-    known = matcher()
-    current: dict[TrackKey, int | None] = {}
-    met: dict[tuple[TrackKey, TrackKey], float] = {}
-    together: set[tuple[TrackKey, TrackKey]] = set()
-    born: list[int] = []
-    for one in updates:
-        outcome = known.step(one)
-        for done in outcome.decisions:
-            if isinstance(done, Assignment):
-                current[done.track] = done.identity_id
-                born += [done.identity_id] * done.is_new
-            elif isinstance(done, Merge):
-                assert done.identity_id < done.replaces
-                current = {key: done.identity_id if who == done.replaces else who for key, who in current.items()}
-        seen = {TrackKey(one.camera_id, 1, track.track_id): track.identity_id for track in outcome.tracks}
-        assert {key: current.get(key) for key, who in seen.items() if who is not None} == {
-            key: who for key, who in seen.items() if who is not None
-        }
-        current |= seen
-        decided = [who for who in seen.values() if who is not None]
-        assert len(decided) == len(set(decided))
-        for pair in itertools.combinations(sorted(seen), 2):
-            if one.captured_at - met.setdefault(pair, one.captured_at) >= 4.0:
-                together.add(pair)
-        for a, b in together:
-            assert current[a] is None or current[a] != current[b]
-    assert born == sorted(set(born))
 
 
 def test_a_track_that_ended_soon_after_it_met_another_may_have_followed_the_other_one():

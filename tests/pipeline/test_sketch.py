@@ -21,44 +21,59 @@ def vectors():
     return unit_rows(20_000)
 
 
+def sketch_of(vectors):
+    sketch = Sketch(vectors[:4000])
+    sketch.write(0, vectors)
+    return sketch
+
+
 @pytest.fixture(scope="module")
 def sketch(vectors):
-    return Sketch(vectors)
+    return sketch_of(vectors)
+
+
+def shortlists(sketch, queries, count):
+    scan = sketch.scan(queries)
+    return [scan.rows(query, count).tolist() for query in range(len(queries))]
 
 
 def test_the_shortlist_holds_the_best_rows(sketch, vectors):
     queries = unit_rows(5)
-    for rows, cosine in zip(sketch.shortlist(queries, 50), queries @ vectors.T, strict=True):
+    for rows, cosine in zip(shortlists(sketch, queries, 50), queries @ vectors.T, strict=True):
         assert set(np.argsort(-cosine)[:10]) <= set(rows)
         assert 50 <= len(rows) < 200
-        assert rows.tolist() == sorted(set(rows))
+        assert rows == sorted(set(rows))
 
 
 def test_threads_find_what_one_finds(sketch):
     queries = unit_rows(3)
     with ThreadPoolExecutor(2) as pool:
-        together = sketch.shortlist(queries, 20, pool.map)
-    for rows, alone in zip(together, sketch.shortlist(queries, 20), strict=True):
-        assert rows.tolist() == alone.tolist()
+        together = sketch.scan(queries, pool.map)
+    assert [together.rows(query, 20).tolist() for query in range(3)] == shortlists(sketch, queries, 20)
 
 
 def test_a_gallery_smaller_than_the_shortlist_is_all_on_it():
-    assert [rows.tolist() for rows in Sketch(unit_rows(3)).shortlist(unit_rows(2), 50)] == [[0, 1, 2]] * 2
+    assert shortlists(sketch_of(unit_rows(3)), unit_rows(2), 50) == [[0, 1, 2]] * 2
 
 
-def test_a_moved_row_is_found_at_its_new_place_and_a_written_one_at_once():
+def test_an_empty_sketch_has_no_rows():
+    assert shortlists(Sketch(unit_rows(3)), unit_rows(2), 50) == [[], []]
+
+
+def test_a_row_is_found_where_it_was_written_last_and_not_where_it_was_cut_off():
     vectors = unit_rows(10)
-    sketch = Sketch(vectors)
-    sketch.move(9, 4)
-    assert sketch.shortlist(vectors[9:], 1)[0].tolist() == [4]
+    sketch = sketch_of(vectors)
+    sketch.cut(9)
+    sketch.write(4, vectors[9:])
+    assert len(sketch) == 9
+    assert shortlists(sketch, vectors[9:], 1) == [[4]]
     sketch.write(9, vectors[4:5])
     sketch.write(10, vectors[:1])
-    assert sketch.shortlist(vectors[4:5], 1)[0].tolist() == [9]
-    assert sketch.shortlist(vectors[:1], 1)[0].tolist() == [0, 10]
+    assert shortlists(sketch, vectors[[4, 0]], 1) == [[9], [0, 10]]
 
 
 def test_vectors_longer_than_the_sketch_keep_their_strongest_axes():
     vectors = unit_rows(300, 200)
     vectors[:, :150] *= 1e-3
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    assert [rows[0] for rows in Sketch(vectors).shortlist(vectors[:20], 1)] == list(range(20))
+    assert shortlists(sketch_of(vectors), vectors[:20], 1) == [[row] for row in range(20)]
