@@ -3,17 +3,15 @@
 import json
 import logging
 import platform
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 
 from engines import cache, gate, reference
-from engines.engine import Array, Engine, EngineError, MissingDeviceError, NotInstalledError, TensorSpec
+from engines.engine import Array, Engine, EngineError, MissingDeviceError, NotInstalledError
+from engines.reference import Examples
 
 logger = logging.getLogger(__name__)
-
-Examples = Callable[[Sequence[TensorSpec], Mapping[str, str]], Array | None]
 
 PRECISIONS = ("auto", "f32", "bf16", "f16")
 
@@ -27,6 +25,7 @@ class Backend:
         suffixes: the files that it runs.
         function: the module's name for `load`.
         largest: the batch up to which it is proven.
+        package: whose version counts, where `requires` is an extra of ours.
     """
 
     module: str
@@ -34,11 +33,16 @@ class Backend:
     suffixes: tuple[str, ...]
     function: str = "load"
     largest: int = 16
+    package: str = ""
 
 
 BACKENDS = {  # in the order in which "auto" tries them; measured on 2 cores: OpenVINO is 1.5-2 times faster
-    "tensorrt": Backend("engines.tensorrt_backend", "mspf-pipeline[tensorrt]", (".onnx",), "load_tensorrt", 64),
-    "tensorrt-rtx": Backend("engines.tensorrt_backend", "mspf-pipeline[tensorrt-rtx]", (".onnx",), "load_rtx", 64),
+    "tensorrt": Backend(
+        "engines.tensorrt_backend", "mspf-pipeline[tensorrt]", (".onnx",), "load_tensorrt", 64, "tensorrt"
+    ),
+    "tensorrt-rtx": Backend(
+        "engines.tensorrt_backend", "mspf-pipeline[tensorrt-rtx]", (".onnx",), "load_rtx", 64, "tensorrt-rtx"
+    ),
     "openvino": Backend("engines.openvino_backend", "openvino", (".onnx",)),
     "onnxruntime": Backend("engines.onnxruntime_backend", "onnxruntime", (".onnx",)),
 }
@@ -81,33 +85,36 @@ def load(
         raise EngineError(f"{path}: no such network file; check the path")
     refused: list[str] = []
     for name in names:
-        precisions = ("auto", "f32") if precision == "auto" else (precision,)
-        for chosen in precisions:
+        for chosen in ("auto", "f32") if precision == "auto" else (precision,):
             try:
                 engine = _started(path, name, chosen, threads)
                 if proven:
                     prove(path, engine, BACKENDS[name], examples)
                 logger.info("%s: runs on %s in %s", path.name, engine.backend, engine.precision)
                 return engine
-            except ImportError as error:
-                logger.info("%s: back end %s is not installed (%s)", path.name, name, error)
-                break
             except gate.GateError as error:
                 refused.append(str(error))
-                last = engine.precision == "f32" or chosen == precisions[-1]
+                last = chosen != "auto" or engine.precision == "f32"
                 logger.log(logging.WARNING if last else logging.INFO, "%s", error)
                 if last:
                     break
-            except EngineError as error:
-                if backend != "auto" or name == names[-1]:
+            except (ImportError, EngineError) as error:
+                if isinstance(error, EngineError) and (backend != "auto" or name == names[-1]):
                     raise
-                levels = {MissingDeviceError: logging.DEBUG, NotInstalledError: logging.INFO}
-                logger.log(levels.get(type(error), logging.WARNING), "%s: not on %s: %s", path.name, name, error)
+                logger.log(_LEVELS.get(type(error), logging.WARNING), "%s: not on %s: %s", path.name, name, error)
                 break
     if refused:
         raise gate.GateError(refused[-1])  # those before stand in the log
     missing = " or ".join(BACKENDS[name].requires for name in names)
     raise EngineError(f"{path}: no back end for it is installed; pip install {missing}")
+
+
+_LEVELS = {
+    MissingDeviceError: logging.DEBUG,
+    NotInstalledError: logging.INFO,
+    ImportError: logging.INFO,
+    ModuleNotFoundError: logging.INFO,
+}
 
 
 def _started(path: Path, name: str, precision: str, threads: int) -> Engine:
@@ -144,7 +151,7 @@ def passed_path(path: Path, engine: Engine, row: Backend, inputs: Array | None) 
         "network": cache.sha256(path),
         "reference": reference.digest(path, inputs),
         "backend": engine.backend,
-        "version": version(row.requires),
+        "version": version(row.package or row.requires),
         "precision": engine.precision,
         "device": engine.metadata.get("device") or processor(),
         "plan": engine.metadata.get("plan_sha256"),

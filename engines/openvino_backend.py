@@ -1,7 +1,9 @@
 """ONNX files on the CPU by OpenVINO: the fastest there, in bf16 where the CPU multiplies bf16."""
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,16 @@ class OpenVinoEngine:
 
     Measured (`scripts/benchmark.py`): with a dynamic batch axis OpenVINO is as fast as with a fixed one; the first
     call of a new shape costs about 30 ms more, later ones nothing. So shapes are left dynamic.
+
+    Args:
+        overrides: properties of OpenVINO in place of those that `settings` chooses, for measuring them.
     """
 
     backend = "openvino"
 
-    def __init__(self, path: Path, precision: str, threads: int) -> None:
+    def __init__(
+        self, path: Path, precision: str, threads: int, overrides: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         core = ov.Core()
         model = read(path)
         self.name = path.name
@@ -33,7 +40,7 @@ class OpenVinoEngine:
         self.outputs = tuple(tensor_spec(port) for port in model.outputs)
         self.metadata = metadata(model)
         try:
-            compiled = core.compile_model(model, "CPU", settings(core, precision, threads))
+            compiled = core.compile_model(model, "CPU", {**settings(core, precision, threads), **overrides})
         except RuntimeError as error:
             raise EngineError(f"{path}: OpenVINO cannot run it: {last_line(error)}; try onnxruntime") from error
         rest = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -75,10 +82,12 @@ def read(path: Path) -> Any:
 def settings(core: Any, precision: str, threads: int) -> dict[str, str]:
     """Properties for `compile_model`: one stream over all threads, as a step waits for its one batch.
 
+    Threads are not bound to cores: those of several worker processes would be bound to the same ones.
+
     Raises:
         EngineError: this CPU does not multiply in the precision asked for.
     """
-    chosen = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+    chosen = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "ENABLE_CPU_PINNING": "NO"}
     if threads:
         chosen["INFERENCE_NUM_THREADS"] = str(threads)
     if precision != "auto":

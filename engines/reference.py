@@ -1,7 +1,7 @@
 """Where the parity gate's reference comes from: the file beside the network, or ONNX Runtime in f32, one at a time."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ from engines.engine import Array, Engine, EngineError, TensorSpec
 from engines.gate import Golden, golden_path, read_golden
 
 logger = logging.getLogger(__name__)
+
+Examples = Callable[[Sequence[TensorSpec], Mapping[str, str]], Array | None]  # typical inputs (N, ...) of a network
 
 SAMPLES = 4
 SIDE = 320  # where the file leaves height or width open

@@ -77,13 +77,19 @@ def built_precision(path: Path, precision: str) -> str:
 
 
 def build(
-    path: Path, key: PlanKey, folder: Path | None = None, progress: Progress | None = None, rebuild: bool = False
+    path: Path,
+    key: PlanKey,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    rebuild: bool = False,
+    examples: reference.Examples = reference.generated,
 ) -> Plan:
     """The plan of this file and key: found in the cache, or built and kept there; two builders take turns.
 
     Args:
         folder: the cache; default: `cache_dir()`.
         progress: called with phase, steps done, steps of it.
+        examples: as in `engines.load`.
 
     Raises:
         EngineError: TensorRT takes no such network, or the cache cannot be written.
@@ -96,7 +102,7 @@ def build(
         if found:
             return found
         started = time.perf_counter()
-        with _converted(path, key.precision) as network:
+        with _converted(path, key.precision, examples) as network:
             content, layers = _serialised(network, key, folder, progress)
         plan = Plan(
             place, key, cache.sha256_of(content), layers, time.perf_counter() - started, len(content), _metadata(path)
@@ -216,7 +222,7 @@ def _timing_cache(config: Any, key: PlanKey, folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _converted(path: Path, wanted: str) -> Iterator[Path]:
+def _converted(path: Path, wanted: str, examples: reference.Examples) -> Iterator[Path]:
     """The file to parse: itself, or a copy in float16 that was held to the reference on the CPU."""
     if wanted != "f16":
         yield path
@@ -227,7 +233,7 @@ def _converted(path: Path, wanted: str) -> Iterator[Path]:
         half = Path(scratch) / path.name
         precision.to_float16(path, half)
         engine = onnxruntime_backend.load(half, "f32", 1)
-        golden = reference.find(path, reference.generated(engine.inputs, engine.metadata))
+        golden = reference.find(path, examples(engine.inputs, engine.metadata))
         if golden:
             gate.prove(engine, golden, 3)
         yield half

@@ -1,7 +1,8 @@
-"""TensorRT plans of a site's networks, or of any others: built, held to their reference and timed."""
+"""What happens before the first frame: networks proven, TensorRT plans built, held to their reference and timed."""
 
 import statistics
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 import engines
-from engines import cuda, plans, tensorrt_backend, tensorrt_builder
+from engines import cuda, plans, reference, tensorrt_backend, tensorrt_builder
 from engines.engine import MissingDeviceError, NotInstalledError
 from engines.loading import BACKENDS, prove
 from engines.plans import Plan
-from pipeline.config import DetectorConfig, ReidConfig, Site
-from pipeline.detector import Detector
+from pipeline.config import Site
+from pipeline.datatypes import F32
+from pipeline.detector import Detector, example_input
 from pipeline.embedder import DEFAULT_REID, Embedder
 from pipeline.errors import EngineFailure
 from pipeline.export_detector import resolve_detector
@@ -62,16 +64,21 @@ def build_plan(
     """
     try:
         key = tensorrt_builder.plan_key(path, flavour or installed_flavour(), precision, max_batch)
-        plan = tensorrt_builder.build(path, key, progress=progress)
+        plan = tensorrt_builder.build(path, key, progress=progress, examples=example_pictures)
         try:
             cuda.gpu()
         except (MissingDeviceError, NotInstalledError) as error:
             return Built(path.name, plan, (), str(error).split(";", maxsplit=1)[0])
         engine = tensorrt_backend.start(path.name, plan)
-        prove(path, engine, BACKENDS[key.flavour])
+        prove(path, engine, BACKENDS[key.flavour], example_pictures)
         return Built(path.name, plan, tuple(latency_ms(engine, batch) for batch in TIMED_BATCHES))
     except engines.EngineError as error:
         raise EngineFailure(str(error)) from error
+
+
+def example_pictures(inputs: Sequence[engines.TensorSpec], metadata: Mapping[str, str]) -> F32 | None:
+    """What a network without a reference is compared on: rendered people for a detector, patches for the others."""
+    return (reference.generated if metadata.get("kind") == "reid" else example_input)(inputs, metadata)
 
 
 def installed_flavour() -> str:
@@ -107,7 +114,7 @@ def latency_ms(engine: engines.Engine, batch: int) -> float:
 
 
 def prepare(site: Site) -> None:
-    """Where there is a GPU, load a site's networks once in a process of its own, which ends.
+    """Load a site's networks once in a process of its own, which ends.
 
     So plans are built, kernels compiled and networks proven before a worker needs them, which is killed when it is
     silent for long.
@@ -115,18 +122,14 @@ def prepare(site: Site) -> None:
     Raises:
         ConfigError, EngineFailure: the networks cannot be loaded.
     """
-    sections: tuple[DetectorConfig | ReidConfig, ...] = (site.detector, site.reid)
-    if not {"auto", *tensorrt_builder.FLAVOURS} & {one.backend for one in sections}:
-        return
-    try:
-        cuda.gpu()
-    except (MissingDeviceError, NotInstalledError):
-        return
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
             pool.submit(load_networks, site).result()
         except BrokenProcessPool as error:
-            raise EngineFailure("the GPU's driver ended the process that loads the networks; set backend") from error
+            raise EngineFailure(
+                "the process that loads the networks was ended from outside (memory, or a GPU's driver); "
+                "give a smaller network or another backend"
+            ) from error
 
 
 def load_networks(site: Site) -> None:

@@ -81,10 +81,16 @@ def parts(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
             return those.networks(given.int8, files, tuple(given.batches), given.threads)
         return those.roof(given.threads) if part == "roof" else those.cuda()
 
+    def of_threads() -> list[Row]:
+        from benchmark_threads import threads
+
+        return threads(tuple(given.batches))
+
     return {
         "roof": lambda: of_networks("roof"),
         "networks": lambda: of_networks("networks"),
         "layers": lambda: of_networks("layers"),
+        "threads": of_threads,
         "cuda": lambda: of_networks("cuda"),
         "gallery": lambda: gallery(given.largest),
         "wire": wire,

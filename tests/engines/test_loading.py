@@ -1,11 +1,12 @@
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import engines
-from engines.loading import BACKENDS, Backend
+from engines.loading import BACKENDS, Backend, version
 
 
 def test_auto_takes_the_first_back_end_that_is_installed(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +52,13 @@ def test_a_missing_file_and_another_kind_of_file_are_told_apart(tmp_path: Path) 
         engines.load(tmp_path / "none.onnx")
     with pytest.raises(engines.EngineError, match=r"does not run .pt files; give \['.onnx'\]"):
         engines.load(tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime", "tensorrt-rtx"])
+def test_the_version_of_a_back_end_is_known_where_it_is_installed(name: str) -> None:
+    package = BACKENDS[name].package or BACKENDS[name].requires
+    if find_spec(package.replace("-", "_")):
+        assert version(package)[0].isdigit()
 
 
 def test_importing_engines_imports_no_back_end() -> None:

@@ -30,6 +30,13 @@ def test_networks_are_loaded_or_the_wrong_one_is_named(tmp_path: Path) -> None:
         load_networks(site(detector, detector))
 
 
-@pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is an NVIDIA driver")
-def test_without_a_gpu_there_is_nothing_to_prepare() -> None:
-    prepare(site("none.onnx", "none.onnx", "auto"))  # would fail on the missing files
+def test_networks_are_proven_before_a_worker_needs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MSPF_PIPELINE_CACHE", str(tmp_path))
+    detector, reid = write_detector(tmp_path / "detector.onnx"), write_reid(tmp_path / "reid.onnx")
+    prepare(site(detector, reid))
+    assert sorted(path.name.split("-")[0] for path in (tmp_path / "passed").iterdir()) == ["detector", "reid"]
+
+
+def test_a_network_that_does_not_load_fails_before_any_worker_starts(tmp_path: Path) -> None:
+    with pytest.raises(EngineFailure, match="no such network file"):
+        prepare(site(tmp_path / "none.onnx", "default"))
