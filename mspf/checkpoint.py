@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mspf.errors import CheckpointError, RunError
@@ -63,11 +65,13 @@ def write_checkpoint(path: Path, parts: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds; only tensors and numbers are ever unpickled.
+    """What a checkpoint holds, of a safetensors file its weights as `averaged`; only tensors and numbers are unpickled.
 
     Raises:
         CheckpointError: missing, damaged, or no checkpoint.
     """
+    if path.suffix == ".safetensors":
+        return {"averaged": _read_safetensors(path)}
     try:
         with torch.serialization.safe_globals(NUMBERS):
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -84,6 +88,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a checkpoint")
     return state
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: no whole safetensors file ({error}); export it again") from error
 
 
 def torchreid_to_body(name: str) -> str | None:
@@ -163,7 +174,7 @@ def load_overlap(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
 
 
 def initialise(network: MSPF, losses: nn.Module, path: Path, reseed_patches: bool = False) -> None:
-    """Start from a run of ours (its averaged weights and classifiers) or from an OSNet of torchreid.
+    """Start from a run of ours (its averaged weights and classifiers), a safetensors file, or an OSNet of torchreid.
 
     Patch levels that the checkpoint does not have start as copies of the global body.
 
@@ -175,7 +186,8 @@ def initialise(network: MSPF, losses: nn.Module, path: Path, reseed_patches: boo
         missing = load_overlap(network, state["averaged"])
         if reseed_patches or any(name.startswith("patch_bodies") for name in missing):
             network.seed_patch_bodies()
-        load_overlap(losses, state["losses"])
+        if "losses" in state:
+            load_overlap(losses, state["losses"])
     else:
         load_torchreid(network, state.get("state_dict", state))
     if isinstance(network.whole, GlobalBranch):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from mspf.checkpoint import read_checkpoint
@@ -58,9 +58,8 @@ def load_weights(path: Path) -> MSPF:
     """
     facts = read_facts(path)
     network = MSPF(msgspec.json.decode(facts["config"], type=MSPFConfig)).eval().requires_grad_(False)
-    state = load_file(path) if path.suffix == ".safetensors" else read_checkpoint(path)["averaged"]
     try:
-        network.load_state_dict(state)  # copies: float16 becomes float32
+        network.load_state_dict(read_checkpoint(path)["averaged"])  # copies: float16 becomes float32
     except RuntimeError as error:
         raise CheckpointError(f"{path}: {' '.join(str(error).split())}; train or export it again") from error
     return network

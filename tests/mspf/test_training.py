@@ -17,6 +17,7 @@ from mspf.recipe import SourceConfig, TrainConfig, read_recipe
 from mspf.run import Place, train
 from mspf.run_directory import RunDirectory
 from mspf.training import Trainer
+from mspf.weights import load_weights, save_weights
 from tests.mspf.people import market, write
 from tests.pipeline.disk import full_disk
 
@@ -258,6 +259,17 @@ def test_patch_bodies_can_be_seeded_again(tmp_path: Path, folders: dict[str, Pat
 
     expected = trainer.network.state_dict()["whole.body.conv5.0.0.weight"]
     torch.testing.assert_close(trainer.network.state_dict()["patch_bodies.1.conv5.0.0.weight"], expected)
+
+
+def test_a_run_starts_from_a_safetensors_file(straight: Path, tmp_path: Path) -> None:
+    shipped = load_weights(straight / "last.pt")
+    save_weights(shipped, tmp_path / "w.safetensors", {}, half=False)
+    trainer = Trainer(CONFIG, 4, CPU)
+    initialise(trainer.network, trainer.losses, tmp_path / "w.safetensors")
+
+    torch.testing.assert_close(trainer.network.state_dict(), dict(shipped.state_dict()))
+    with pytest.raises(CheckpointError, match="export it again"):
+        initialise(trainer.network, trainer.losses, tmp_path / "missing.safetensors")
 
 
 SCRIPT = [str(Path(__file__).parents[2] / "scripts" / "train.py")]
