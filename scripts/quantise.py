@@ -2,9 +2,11 @@
 
 python scripts/quantise.py mspf.onnx mspf_int8.onnx --calibrate CROPS_DIR --calibrate MORE_DIR
 python scripts/quantise.py person_detector.onnx person_detector_int8.onnx --calibrate PICTURES_DIR
+python scripts/quantise.py person_detector.onnx person_detector_u8.onnx --calibrate PICTURES_DIR --asymmetric
 python scripts/quantise.py mspf.onnx mspf_f16.onnx --float16
 
-Calibrate on training or simulated pictures, never on a test set. int8 is for OpenVINO and TensorRT.
+Calibrate on training or simulated pictures, never on a test set. int8 is for OpenVINO and TensorRT; --asymmetric loses
+less, but TensorRT does not take it.
 """
 
 import argparse
@@ -40,6 +42,8 @@ def batches(network: Path, paths: list[Path]) -> Iterator[engines.Array]:
     height, width = engine.inputs[0].shape[2:]
     for path in paths:
         image = cv2.imread(str(path))
+        if image is None:
+            raise SystemExit(f"{path}: not a picture that OpenCV reads; take it out of the folder")
         if engine.metadata.get("kind") == "reid":
             pixels, scale = cv2.resize(image, (width or 0, height or 0), interpolation=cv2.INTER_LINEAR), 1
         else:
@@ -57,6 +61,7 @@ def main() -> None:
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--calibrate", type=Path, action="append", metavar="DIR", help="pictures; may be given again")
     kind.add_argument("--float16", action="store_true")
+    parser.add_argument("--asymmetric", action="store_true", help="for CPUs alone")
     parser.add_argument("--pictures", type=int, default=64, help="drawn from each folder")
     parser.add_argument(
         "--keep-float", action="append", default=[], metavar="NODE", help="and all whose names begin so"
@@ -68,7 +73,8 @@ def main() -> None:
         print(f"{options.out}: float16")
         return
     paths = drawn_pictures(options.calibrate, options.pictures)
-    count = to_int8(options.network, options.out, batches(options.network, paths), options.keep_float)
+    examples = batches(options.network, paths)
+    count = to_int8(options.network, options.out, examples, options.keep_float, symmetric=not options.asymmetric)
     print(f"{options.out}: {count} convolutions in int8, calibrated on {len(paths)} pictures")
 
 

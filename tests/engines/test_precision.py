@@ -1,5 +1,6 @@
 """Copies in fewer bits say what they are, stay near their source, and are what TensorRT and both CPU back ends take."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import engines
 from engines.precision import dense_convolutions, to_float16, to_int8, unfold_halved_weights
+from engines.tensorrt_builder import build, plan_key
 
 RNG = np.random.default_rng(0)
 BATCHES = [RNG.random((2, 16, 6, 6), np.float32) for _ in range(3)]
@@ -43,6 +45,27 @@ def separable(tmp_path: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     helper.set_model_props(model, {"kind": "toy"})
     onnx.save(model, path := tmp_path / "net.onnx")
+    return path
+
+
+@pytest.fixture
+def joined(tmp_path: Path) -> Path:
+    """A dense convolution of the inputs, joined with the inputs themselves; a second one reads both."""
+    nodes = [
+        helper.make_node("Conv", ["images", "first"], ["a"], name="first"),
+        helper.make_node("Concat", ["a", "images"], ["b"], axis=1),
+        helper.make_node("Conv", ["b", "second"], ["maps"], name="second"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "joined",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 16, 6, 6])],
+        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["batch", 16, 6, 6])],
+        [array("first", 16, 16, 1, 1), array("second", 16, 32, 1, 1)],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path := tmp_path / "j.onnx"
+    )
     return path
 
 
@@ -81,6 +104,38 @@ def test_int8_is_symmetric_with_float_biases_and_a_scale_for_every_output_channe
     assert values["depthwise"].dtype == np.float32
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_the_negative_half_survives_a_concat_in_both_back_ends(joined: Path, tmp_path: Path, symmetric: bool) -> None:
+    batches = [batch - np.float32(0.5) for batch in BATCHES]
+    to_int8(joined, tmp_path / "copy.onnx", batches, symmetric=symmetric)
+    copy = tmp_path / "copy.onnx"
+    runs = [(joined, "onnxruntime"), (copy, "onnxruntime"), (copy, "openvino")]
+    rows = [engines.load(*run, "f32", proven=False)(batches[0])[0].reshape(2, -1) for run in runs]
+    assert worst_cosine(rows[0], rows[1]) >= 0.999
+    np.testing.assert_allclose(rows[1], rows[2], atol=1e-4)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None, reason="pip install 'mspf-pipeline[tensorrt-rtx]'"
+)
+def test_tensorrt_takes_int8_that_is_joined_but_not_without_symmetry(joined: Path, tmp_path: Path) -> None:
+    to_int8(joined, even := tmp_path / "even.onnx", BATCHES)
+    assert build(even, plan_key(even, "tensorrt-rtx", "auto", 4), tmp_path).key.precision == "int8"
+    to_int8(joined, uneven := tmp_path / "uneven.onnx", [batch - 1 for batch in BATCHES], symmetric=False)
+    with pytest.raises(engines.EngineError, match="Non-zero zero point is not supported"):
+        build(uneven, plan_key(uneven, "tensorrt-rtx", "auto", 4), tmp_path)
+
+
+def test_without_symmetry_int8_uses_all_numbers_for_the_range_there_is(separable: Path, tmp_path: Path) -> None:
+    to_int8(separable, tmp_path / "copy.onnx", BATCHES, symmetric=False)
+    graph = onnx.load(tmp_path / "copy.onnx").graph
+    values = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+    assert values["images_zero"] == 0
+    assert values["images_zero"].dtype == np.uint8
+    assert values["images_scale"] == pytest.approx(1 / 255, rel=0.01)
+    assert values["first_zero"].dtype == np.int8
+
+
 def test_what_is_kept_in_float_stays_so(separable: Path, tmp_path: Path) -> None:
     model = onnx.load(separable)
     unfold_halved_weights(model.graph)
@@ -110,3 +165,39 @@ def test_what_is_no_network_or_quantised_already_is_one_clear_line(write, separa
 def test_the_beginning_of_a_name_keeps_all_that_begin_so_in_float(separable: Path, tmp_path: Path) -> None:
     with pytest.raises(engines.EngineError, match="no convolution left to quantise"):
         to_int8(separable, tmp_path / "copy.onnx", BATCHES, ["dense"])
+
+
+def test_weights_that_are_cast_twice_become_float_in_both_places(separable: Path) -> None:
+    graph = onnx.load(separable).graph
+    graph.node.insert(1, helper.make_node("Cast", ["stored"], ["again"], to=TensorProto.FLOAT))
+    graph.node.append(helper.make_node("Conv", ["images", "again"], ["second"], name="dense3"))
+    graph.output.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, ["batch", 16, 6, 6]))
+    unfold_halved_weights(graph)
+    values = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+    assert "Cast" not in {node.op_type for node in graph.node}
+    assert "stored" not in values
+    assert values["first"].dtype == np.float32
+    np.testing.assert_array_equal(values["first"], values["again"])
+
+
+def test_weights_that_only_a_branch_reads_stay(separable: Path) -> None:
+    graph = onnx.load(separable).graph
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["last"], ["chosen"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("chosen", TensorProto.FLOAT, [32, 16, 1, 1])],
+    )
+    graph.input.append(helper.make_tensor_value_info("whether", TensorProto.BOOL, []))
+    graph.node.insert(0, helper.make_node("If", ["whether"], ["weights"], then_branch=branch, else_branch=branch))
+    next(node for node in graph.node if node.name == "dense2").input[1] = "weights"
+    unfold_halved_weights(graph)
+    assert "last" in {weight.name for weight in graph.initializer}
+
+
+def test_an_opset_without_scales_by_channel_says_so(separable: Path, tmp_path: Path) -> None:
+    model = onnx.load(separable)
+    model.opset_import[0].version = 12
+    onnx.save(model, separable)
+    with pytest.raises(engines.EngineError, match=r"opset 12 has no int8 by channel; export it with opset 13"):
+        to_int8(separable, tmp_path / "copy.onnx", BATCHES)
