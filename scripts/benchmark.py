@@ -15,13 +15,12 @@ import itertools
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import psutil
 from benchmark_timing import Row, in_turn
@@ -29,12 +28,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import DetectorConfig, load_site
+from engines.loading import processor
 from pipeline.datatypes import F32, CameraUpdate, Identity, Tracklet
-from pipeline.detector import Detector
 from pipeline.gallery import Gallery
-from pipeline.replay import Replay
-from pipeline.sources import read_video
 from pipeline.wire import decode, encode
 
 SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
@@ -58,7 +54,8 @@ def main() -> None:
     known = parts(given)
     if unknown := set(given.part or ()) - set(known):
         arguments.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    measured = {}
+    measured = {"machine": machine()}
+    show("machine", measured["machine"])
     for name in given.part or known:
         measured[name] = known[name]()
         show(name, measured[name])
@@ -66,6 +63,12 @@ def main() -> None:
         given.json.write_text(json.dumps(measured, indent=2))
     if given.plot:
         plot(measured, given.plot)
+
+
+def machine() -> list[Row]:
+    """What it was measured on; `load` is how many others wanted a core in the last minute."""
+    packages = {name: metadata.version(name) for name in ("numpy", "onnxruntime", "openvino")}
+    return [{"cpu": processor(), "cores": os.cpu_count() or 0, "load": os.getloadavg()[0], **packages}]
 
 
 def parts(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
@@ -86,6 +89,11 @@ def parts(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
 
         return threads(tuple(given.batches))
 
+    def of_pipeline(part: str) -> list[Row]:
+        import benchmark_pipeline as path
+
+        return {"decode": path.decoding, "replay": path.replay, "stages": path.stages}[part](given.site)
+
     return {
         "roof": lambda: of_networks("roof"),
         "networks": lambda: of_networks("networks"),
@@ -94,8 +102,9 @@ def parts(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
         "cuda": lambda: of_networks("cuda"),
         "gallery": lambda: gallery(given.largest),
         "wire": wire,
-        "decode": lambda: decoding(given.site),
-        "replay": lambda: replay(given.site),
+        "decode": lambda: of_pipeline("decode"),
+        "replay": lambda: of_pipeline("replay"),
+        "stages": lambda: of_pipeline("stages"),
     }
 
 
@@ -173,36 +182,6 @@ def wire() -> list[Row]:
     message = CameraUpdate("camera", 1, 0, 0.0, 0.0, (tracklet,) * 8)
     taken = in_turn({"": lambda: [decode(encode(message)) for _ in range(100)]})[""]
     return [{"messages/s": 100 / taken.wall_s, "a core second": 100 / taken.core_s, "bytes": len(encode(message)[1])}]
-
-
-def decoding(site: Path) -> list[Row]:
-    """Frames a second of the site's first file, decoded to BGR by one thread."""
-    camera = load_site(site).cameras[0]
-    wall, core = time.perf_counter(), time.process_time()
-    frames = sum(timed.picture.bgr() is not None for timed in itertools.islice(read_video(camera), 300))
-    wall, core = time.perf_counter() - wall, time.process_time() - core
-    return [{"frames": frames, "frames/s": frames / wall, "a core second": frames / core}]
-
-
-def replay(site: Path) -> list[Row]:
-    """The whole path over a site of files, and what the detector alone would reach on the same frames."""
-    plan = msgspec.structs.replace(load_site(site), truth=None)
-    with tempfile.TemporaryDirectory() as out:
-        summary = Replay(plan, Path(out)).run()
-    crops = sum(camera.crops for camera in summary.cameras.values())
-    detector = Detector.load(DetectorConfig())
-    image = next(read_video(plan.cameras[0])).picture.bgr()
-    alone = in_turn({"": lambda: detector.detect([image] * len(plan.cameras))})[""].wall_s
-    return [
-        {
-            "cameras": len(summary.cameras),
-            "frames/s": summary.fps,
-            "crops/s": crops / summary.seconds,
-            "detector alone, frames/s": len(plan.cameras) / alone,
-            "p95 ms a step": summary.latency_ms["p95"],
-            "rss MB": summary.rss_mb,
-        }
-    ]
 
 
 def unit(rows: F32) -> F32:

@@ -1,16 +1,15 @@
 """The networks in the benchmark: back ends x precisions x batches, against torch, OSNet and the machine's roof."""
 
-import json
+import os
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
+from benchmark_layers import Roof, layer_rows, quickest_run
 from benchmark_timing import Row, Timing, in_turn
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
@@ -27,7 +26,7 @@ SIZE_HW = (256, 128)
 DETECTOR_HW = (288, 480)
 BASELINE = "OSNet x1.0"
 ROOF_SIDE = 1024
-COPIED = 1 << 26  # numbers
+COPIED = 1 << 26  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +34,22 @@ class Candidate:
     """A network to time.
 
     Attributes:
-        shape: of one picture; macs: multiply-adds for it, 0 where nobody counted them.
+        shape: of one picture.
+        macs, bytes: multiply-adds for it, and what the layers read and write in float32, as ONNX Runtime fuses them.
         module: the same in torch, None for a file alone.
     """
 
     path: Path
     shape: tuple[int, int, int]
     macs: int
+    bytes: int
     module: nn.Module | None
+
+
+def candidate(path: Path, shape: tuple[int, int, int], module: nn.Module | None = None) -> Candidate:
+    """A network file and what it costs at least."""
+    nodes = quickest_run(path, shape, padded=False).nodes
+    return Candidate(path, shape, sum(one.macs for one in nodes), sum(one.bytes for one in nodes), module)
 
 
 def candidates(folder: Path, int8: bool, files: Mapping[str, Path]) -> dict[str, Candidate]:
@@ -58,17 +65,27 @@ def candidates(folder: Path, int8: bool, files: Mapping[str, Path]) -> dict[str,
     for name, network in networks.items():
         path = folder / f"{name.replace(' ', '_')}.onnx"
         export_onnx(network.eval().requires_grad_(False), path, SIZE_HW, {"kind": "reid"})
-        module = RunTimeNetwork(network).eval()
-        found[name] = Candidate(path, shape, count_macs(module, torch.zeros(1, *shape)), module)
+        found[name] = candidate(path, shape, RunTimeNetwork(network).eval())
         if int8:
             noise = np.random.default_rng(0).uniform(0, 255, (1, *shape)).astype(np.float32)
             to_int8(path, quantised := path.with_suffix(".int8.onnx"), [noise])
-            found[f"{name} int8"] = Candidate(quantised, shape, found[name].macs, None)
-    found["detector"] = Candidate(DEFAULT_DETECTOR, (3, *DETECTOR_HW), 0, None)
+            found[f"{name} int8"] = replace(found[name], path=quantised, module=None)
+    found["detector"] = candidate(DEFAULT_DETECTOR, (3, *DETECTOR_HW), torch_detector())
     for name, path in files.items():
         sides = engines.load(path, "onnxruntime", proven=False).inputs[0].shape[1:]
-        found[name] = Candidate(path, (3, sides[1] or DETECTOR_HW[0], sides[2] or DETECTOR_HW[1]), 0, None)
+        found[name] = candidate(path, (3, sides[1] or DETECTOR_HW[0], sides[2] or DETECTOR_HW[1]))
     return found
+
+
+def torch_detector() -> nn.Module | None:
+    """The shipped detector's architecture in torch, with random weights; None where ultralytics is not installed."""
+    os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true")
+    try:
+        from ultralytics.nn.tasks import DetectionModel
+    except ImportError:
+        return None
+    module: nn.Module = DetectionModel("yolo26n.yaml", nc=1, verbose=False).eval()
+    return module
 
 
 def networks(int8: bool, files: Mapping[str, Path], batches: tuple[int, ...], threads: int) -> list[Row]:
@@ -81,7 +98,7 @@ def networks(int8: bool, files: Mapping[str, Path], batches: tuple[int, ...], th
                 images = np.random.default_rng(0).uniform(0, 255, (batch, *one.shape)).astype(np.float32)
                 calls |= {(name, label, batch): call for label, call in runners(one, images, threads).items()}
         roofs = {("roof", label, 1): call for label, call in roof_calls(Path(folder), threads).items()}
-        taken = in_turn(calls | roofs)
+        taken = in_turn(calls | roofs | {("roof", "copy", 1): copy_call()})
     return [network_row(key, known, taken) for key in calls]
 
 
@@ -122,8 +139,9 @@ def network_row(
 ) -> Row:
     """One line of the table; a ratio without its partner, or to an OSNet of other input, is nan."""
     name, way, batch = key
-    core, macs, nan = taken[key].core_s / batch, known[name].macs, Timing(float("nan"), float("nan"))
-    roof = taken.get(("roof", way, 1), nan)
+    core, one, nan = taken[key].core_s / batch, known[name], Timing(float("nan"), float("nan"))
+    product, copy = taken.get(("roof", way, 1), nan), taken["roof", "copy", 1]
+    moved = one.bytes / (2 if way.endswith("16") else 1)
     baseline = BASELINE if known[name].shape == known[BASELINE].shape else ""
     return {
         "network": name,
@@ -135,64 +153,36 @@ def network_row(
         "x torch": core / (taken.get((name, "torch f32", batch), nan).core_s / batch),
         "x OSNet same way": core / (taken.get((baseline, way, batch), nan).core_s / batch),
         "x OSNet ORT f32": core / (taken.get((baseline, "onnxruntime f32", batch), nan).core_s / batch),
-        "share of roof": macs / core / (ROOF_SIDE**3 / roof.core_s) if macs else float("nan"),
+        "of matrix product": one.macs / core / (ROOF_SIDE**3 / product.core_s),
+        "of copy": moved / core / (2 * COPIED / copy.core_s),
     }
 
 
 def roof(threads: int) -> list[Row]:
     """What this machine reaches at best: a large matrix product on every back end, and a large copy."""
-    source, target = np.ones(COPIED, np.uint8), np.zeros(COPIED, np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         calls = roof_calls(Path(folder), threads)
-        taken = in_turn({**calls, "copy": lambda: np.copyto(target, source)})
+        taken = in_turn({**calls, "copy": copy_call()})
     product, copy = 2e-9 * ROOF_SIDE**3, 2e-9 * COPIED
     reached = {f"matrix product, {way}, GFLOP/s": product / taken[way].core_s for way in calls}
     reached["copy, GB/s read and written"] = copy / taken["copy"].core_s
     return [{"one core": name, "reaches": value} for name, value in reached.items()]
 
 
+def copy_call() -> Callable[[], object]:
+    """A copy too large for any cache."""
+    source, target = np.ones(COPIED, np.uint8), np.zeros(COPIED, np.uint8)
+    return lambda: np.copyto(target, source)
+
+
 def layers(files: Mapping[str, Path]) -> list[Row]:
-    """The five kinds of layer that take longest in each network on ONNX Runtime, one thread, batch 1."""
-    rows: list[Row] = []
+    """Where the time goes on ONNX Runtime, one thread, one picture: for each network, shares that add up to 1."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, one in candidates(Path(folder), False, files).items():
-            rows += slowest_layers(name, one, Path(folder))
-    return rows
-
-
-def slowest_layers(name: str, one: Candidate, folder: Path, runs: int = 9, shown: int = 5) -> list[Row]:
-    """Least time of each node over some runs, summed by kind and shapes."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.enable_profiling, options.log_severity_level = 1, True, 4
-    options.profile_file_prefix = str(folder / "profile")
-    session = ort.InferenceSession(one.path, options, providers=["CPUExecutionProvider"])
-    images = np.random.default_rng(0).uniform(0, 255, (1, *one.shape)).astype(np.float32)
-    for _ in range(runs):
-        session.run(None, {session.get_inputs()[0].name: images})
-    least: dict[tuple[str, str], float] = {}
-    for event in json.loads(Path(session.end_profiling()).read_text()):
-        if event["name"].endswith("_kernel_time"):
-            key = (layer_kind(event["args"]), event["name"])
-            least[key] = min(least.get(key, np.inf), event["dur"] / 1000)
-    kinds: dict[str, list[float]] = defaultdict(list)
-    for (kind, _), ms in least.items():
-        kinds[kind].append(ms)
-    total = sum(least.values())
-    slowest = sorted(kinds.items(), key=lambda item: -sum(item[1]))[:shown]
-    return [
-        {"network": name, "layer": kind, "nodes": len(each), "ms": sum(each), "share": sum(each) / total}
-        for kind, each in slowest
-    ]
-
-
-def layer_kind(facts: Mapping[str, object]) -> str:
-    """The operator of a profiled node; of a convolution its kernel, channels and whether it is depthwise."""
-    operator, inputs = str(facts["op_name"]), facts.get("input_type_shape")
-    if "Conv" not in operator or not isinstance(inputs, list) or len(inputs) < 2:
-        return operator
-    weights = next(iter(inputs[1].values()))
-    kind = "depthwise" if weights[1] == 1 and weights[0] > 1 else f"{weights[1]} to"
-    return f"{operator} {weights[2]}x{weights[3]}, {kind} {weights[0]}"
+        known = candidates(Path(folder), False, files)
+        product = roof_calls(Path(folder), 1)["onnxruntime f32"]
+        taken = in_turn({"product": product, "copy": copy_call()})
+        limit = Roof(ROOF_SIDE**3 / taken["product"].core_s, 2 * COPIED / taken["copy"].core_s)
+        return [row for name, one in known.items() for row in layer_rows(name, one.path, one.shape, limit)]
 
 
 def cuda() -> list[Row]:

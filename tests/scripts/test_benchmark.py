@@ -1,0 +1,133 @@
+"""The benchmark's own arithmetic, and its parts from end to end on tiny networks and clips."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.fakes import picture
+from tests.pipeline.clips import write_clip
+from tests.pipeline.networks import PLACES, write_detector, write_reid
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[object]:
+    """Imports a module of scripts/ by name, as those do among themselves."""
+    sys.path.insert(0, str(SCRIPTS))
+    yield importlib.import_module
+    sys.path.remove(str(SCRIPTS))
+
+
+@pytest.fixture(scope="module")
+def layers(script) -> ModuleType:
+    return script("benchmark_layers")
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """(N, 3, 8, 4) by a 3x3 convolution into 5 maps, their mean, and a product with (5, 7)."""
+    rng = np.random.default_rng(0)
+    constants = {"maps": rng.random((5, 3, 3, 3), np.float32), "head": rng.random((5, 7), np.float32)}
+    nodes = [
+        helper.make_node("Conv", ["images", "maps"], ["found"], pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["found"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "head"], ["rows"]),
+    ]
+    ends = [
+        helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, 8, 4]),
+        helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", 7]),
+    ]
+    weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "tiny", ends[:1], ends[1:], weights)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "net.onnx"
+    )
+    return tmp_path / "net.onnx"
+
+
+def test_the_multiply_adds_of_a_network_are_those_of_its_convolutions_and_products(layers, network: Path) -> None:
+    nodes = layers.quickest_run(network, (3, 8, 4), padded=False).nodes
+    by_kind = {node.kind.split()[0].removeprefix("Fused"): node.macs for node in nodes if node.macs}
+    assert by_kind == {"Conv": 8 * 4 * 5 * 3 * 9, "MatMul": 5 * 7}
+
+
+@pytest.mark.parametrize(
+    ("sides", "written", "summed"),
+    [
+        ([[4, 6], [6, 5]], 20, 6),
+        ([[2, 3, 4, 6], [2, 3, 6, 5]], 120, 6),
+        ([[2, 3, 6, 4], [2, 3, 6, 5]], 120, 6),  # the first transposed
+        ([[2, 4, 6], [6, 5]], 40, 6),
+        ([[4, 6]], 20, 6),  # the second was packed beforehand
+    ],
+)
+def test_the_axis_that_a_product_sums_over_is_found(layers, sides, written: int, summed: int) -> None:
+    assert layers.summed_axis(sides, written) == summed
+
+
+def test_the_layers_of_a_network_add_up_to_its_whole_run(layers, network: Path) -> None:
+    *parts, whole = layers.layer_rows("net", network, (3, 8, 4), layers.Roof(1e11, 1e10))
+    assert whole["layer"] == "whole run"
+    for column in ("nodes", "ms", "share", "ms at the roof"):
+        assert sum(row[column] for row in parts) == pytest.approx(whole[column])
+    assert whole["share"] == pytest.approx(1)
+
+
+def test_a_layer_is_held_to_the_slower_of_multiplying_and_moving(layers) -> None:
+    roof = layers.Roof(macs=100, bytes=10)
+    assert roof.seconds(layers.Work("Conv", 1, macs=200, bytes=10)) == 2
+    assert roof.seconds(layers.Work("Relu", 1, macs=0, bytes=30)) == 3
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cameras in whose six frames somebody stands still."""
+    folder = tmp_path_factory.mktemp("site")
+    image = picture()
+    x1, y1, x2, y2 = PLACES[0]
+    image[y1:y2, x1:x2:2] = 200
+    for name in "ab":
+        write_clip(folder / f"{name}.mp4", [image] * 6)
+    plan = {
+        "cameras": [{"id": name, "url": str(folder / f"{name}.mp4")} for name in "ab"],
+        "detector": {"model": str(write_detector(folder / "detector.onnx")), "backend": "onnxruntime"},
+        "reid": {"model": str(write_reid(folder / "reid.onnx")), "backend": "onnxruntime"},
+    }
+    path = folder / "cams.yaml"
+    path.write_bytes(msgspec.yaml.encode(plan))
+    return path
+
+
+def test_the_stages_of_a_replay_add_up_to_the_whole_run(script, site: Path) -> None:
+    *parts, whole = script("benchmark_pipeline").stages(site)
+    assert {"decode", "detector network", "re-ID network", "match, store and write"} <= {row["stage"] for row in parts}
+    assert sum(row["share"] for row in parts) == pytest.approx(1)
+    assert sum(row["core ms a frame"] for row in parts) == pytest.approx(whole["core ms a frame"])
+
+
+def test_a_replay_and_decoding_count_every_frame(script, site: Path) -> None:
+    pipeline = script("benchmark_pipeline")
+    (run,) = pipeline.replay(site)
+    assert run["frames"] == 12
+    assert run["crops/s"] > 0
+    assert pipeline.decoding(site)[0]["frames"] == 6
+
+
+def test_time_inside_an_inner_stage_is_not_that_of_the_outer_one(script, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = script("benchmark_pipeline")
+    ticks = iter([0, 1, 3, 7, 8])  # made; outer on, inner on, inner off, outer off
+    monkeypatch.setattr(pipeline.time, "process_time", lambda: next(ticks))
+    watch = pipeline.Stopwatch()
+    with watch.stage("outer"), watch.stage("inner"):
+        pass
+    assert watch.core_s == {"all else": 1, "outer": 2 + 1, "inner": 4}
