@@ -13,7 +13,7 @@ Slots = NDArray[np.int32]
 _ROOM = 4096  # rows by which arrays grow: 8 MB of 512 numbers
 _SKETCHED_FROM = 8192  # prototypes; measured: from there on a sketch and exact products of its shortlist are quicker
 _SHORTLIST = 512  # prototypes compared exactly, or four times what the identities asked for may have
-_SAMPLE = 4096  # prototypes that choose a sketch's axes
+_SAMPLE = 2048  # prototypes that choose a sketch's axes
 _STRETCH = 32  # prototypes that a new sketch takes in with every one written
 
 
@@ -231,20 +231,16 @@ class Gallery:
         entry.confirmed |= other.confirmed
         self.remove(other_id)
 
-    def unseen_for(self, seconds: float, now: float) -> list[int]:
-        """Whom nobody has seen for longer, the longest unseen first, the older identity first where equal."""
-        return self._by_last_seen(np.flatnonzero(now - self._last_seen[: len(self)] > seconds))
+    def longest_unseen(self, count: int) -> dict[int, float]:
+        """The `count` identities, or all, whom nobody has seen for longest, and when they were seen.
 
-    def longest_unseen(self, count: int) -> list[int]:
-        """The `count` identities, or all, whom nobody has seen for longest, in the order of `unseen_for`."""
+        The longest unseen first, the older identity first where equal.
+        """
         last_seen = self._last_seen[: len(self)]
         latest = np.partition(last_seen, count - 1)[count - 1] if 0 < count < len(self) else np.inf
-        return self._by_last_seen(np.flatnonzero(last_seen <= latest))[:count]
-
-    def _by_last_seen(self, slots: NDArray[np.intp]) -> list[int]:
-        order = np.lexsort((self._ids[slots], self._last_seen[slots]))
-        who: list[int] = self._ids[slots[order]].tolist()
-        return who
+        slots = np.flatnonzero(last_seen <= latest)
+        slots = slots[np.lexsort((self._ids[slots], last_seen[slots]))][:count]
+        return dict(zip(self._ids[slots].tolist(), last_seen[slots].tolist(), strict=True))
 
     def _entry(self, identity_id: int) -> _Entry:
         return self._entries[self._slot[identity_id]]

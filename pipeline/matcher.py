@@ -36,6 +36,7 @@ _ABANDONED_S = 60.0
 _TOGETHER_S = 4.0  # shorter lets one wrong turn of a tracker part somebody from themselves for good
 _RECENT_S = 3.0
 _NOW_S = 1.0  # so recent a sighting is of now
+_FORGOTTEN_AT_ONCE = 256  # of more, as after a long stop, the rest is next
 
 
 @dataclass(slots=True)
@@ -378,11 +379,10 @@ class Matcher:
             if now - since > _ABANDONED_S:
                 self._decided[camera] = {}
         in_use = {track.identity_id for tracks in self._open.values() for track in tracks.values()}
-        gone = [who for who in self.gallery.unseen_for(self._config.forget_after_s, now) if who not in in_use]
-        surplus = len(self.gallery) - self._config.max_identities
-        if surplus > len(gone):
-            longest = self.gallery.longest_unseen(surplus + len(in_use))
-            gone = [who for who in longest if who not in in_use][:surplus]
+        longest = self.gallery.longest_unseen(_FORGOTTEN_AT_ONCE + len(in_use))
+        idle = [who for who in longest if who not in in_use][:_FORGOTTEN_AT_ONCE]
+        surplus = max(0, len(self.gallery) - self._config.max_identities)
+        gone = idle[:surplus] + [who for who in idle[surplus:] if now - longest[who] > self._config.forget_after_s]
         for who in gone:
             self._forget(who)
         return [Expiry(who, now) for who in gone]

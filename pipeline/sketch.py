@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 import numkong
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
 from pipeline.datatypes import F32
 
@@ -114,8 +115,9 @@ class Scan:
 
 def _strongest_axes(vectors: F32) -> F32:
     """(at most 128, D) orthonormal axes that keep most of the vectors' products (Eckart and Young 1936)."""
-    _, axes = np.linalg.eigh(vectors.T @ vectors)
-    strongest: F32 = np.ascontiguousarray(axes[:, ::-1][:, :_LENGTH].T)
+    last = vectors.shape[1] - 1
+    _, axes = eigh(vectors.T @ vectors, subset_by_index=(max(0, last + 1 - _LENGTH), last))
+    strongest: F32 = np.ascontiguousarray(axes.T)
     return strongest
 
 

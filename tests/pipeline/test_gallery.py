@@ -156,11 +156,10 @@ def test_fewer_identities_than_asked_for_are_all_there_are(sketched_from):
 
 def test_the_longest_unseen_come_first_and_the_older_identity_first_where_they_are_equal():
     known = gallery(*(person(who, X, at=at) for who, at in [(4, 2.0), (3, 1.0), (1, 2.0), (2, 9.0)]))
-    assert [known.longest_unseen(count) for count in (0, 1, 2, 9)] == [[], [3], [3, 1], [3, 1, 4, 2]]
-    assert known.unseen_for(7.0, now=9.0) == [3]
+    assert [[*known.longest_unseen(count)] for count in (0, 1, 2, 9)] == [[], [3], [3, 1], [3, 1, 4, 2]]
     known.remove(3)
     known.see(1, "a", 5.0)
-    assert known.unseen_for(3.0, now=9.0) == [4, 1]
+    assert known.longest_unseen(2) == {4: 2.0, 1: 5.0}
 
 
 @pytest.mark.parametrize("sketched_from", [0, 1000])

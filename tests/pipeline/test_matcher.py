@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import MatcherConfig
-from pipeline.datatypes import Assignment, Confirmation, Expiry, Merge, TrackKey
+from pipeline.datatypes import Assignment, Confirmation, Expiry, Identity, Merge, TrackKey
 from pipeline.matcher import Matcher, MatcherState
 from tests.fakes import tracklet, unit, update
 
@@ -260,6 +260,14 @@ def test_beyond_max_identities_the_longest_unseen_are_forgotten():
     gone += [one.identity_id for one in of(Expiry, known.step(update("a", 20.0)))]
     assert gone == [1]
     assert sorted(known.gallery.ids) == [2, 3]
+
+
+def test_of_very_many_to_forget_some_wait_for_the_next_second():
+    people = (Identity(who, X[None], -float(who), 0.0, frozenset(), True) for who in range(1, 301))
+    known = matcher(state=MatcherState(tuple((one, (None,)) for one in people), next_identity_id=301))
+    gone = [[one.identity_id for one in of(Expiry, known.step(update("a", at)))] for at in (500.0, 500.5, 501.0)]
+    assert [len(some) for some in gone] == [256, 0, 44]
+    assert gone[0] + gone[2] == [*range(1, 301)]
 
 
 def test_a_restarted_matcher_goes_on_with_the_same_identities():
