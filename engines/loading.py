@@ -2,12 +2,14 @@
 
 import json
 import logging
+import os
 import platform
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 
-from engines import cache, gate, reference
+from engines import cache, gate, quickest, reference
 from engines.engine import Array, Engine, EngineError, MissingDeviceError, NotInstalledError
 from engines.reference import Examples
 
@@ -24,7 +26,7 @@ class Backend:
         requires: what to install if the module does not import.
         suffixes: the files that it runs.
         function: the module's name for `load`.
-        largest: the batch up to which it is proven.
+        on_gpu: it runs there, and is the best where it runs.
         package: whose version counts, where `requires` is an extra of ours.
     """
 
@@ -32,16 +34,28 @@ class Backend:
     requires: str
     suffixes: tuple[str, ...]
     function: str = "load"
-    largest: int = 16
+    on_gpu: bool = False
     package: str = ""
 
+    @property
+    def largest(self) -> int:
+        """The batch up to which it is proven."""
+        return 64 if self.on_gpu else 16
 
-BACKENDS = {  # in the order in which "auto" tries them; measured on 2 cores: OpenVINO is 1.5-2 times faster
+
+LEVELS = {
+    MissingDeviceError: logging.DEBUG,
+    NotInstalledError: logging.INFO,
+    ImportError: logging.INFO,
+    ModuleNotFoundError: logging.INFO,
+}  # of the log, for why a back end is passed over; else a warning
+
+BACKENDS = {  # in the order in which "auto" tries them
     "tensorrt": Backend(
-        "engines.tensorrt_backend", "mspf-pipeline[tensorrt]", (".onnx",), "load_tensorrt", 64, "tensorrt"
+        "engines.tensorrt_backend", "mspf-pipeline[tensorrt]", (".onnx",), "load_tensorrt", True, "tensorrt"
     ),
     "tensorrt-rtx": Backend(
-        "engines.tensorrt_backend", "mspf-pipeline[tensorrt-rtx]", (".onnx",), "load_rtx", 64, "tensorrt-rtx"
+        "engines.tensorrt_backend", "mspf-pipeline[tensorrt-rtx]", (".onnx",), "load_rtx", True, "tensorrt-rtx"
     ),
     "openvino": Backend("engines.openvino_backend", "openvino", (".onnx",)),
     "onnxruntime": Backend("engines.onnxruntime_backend", "onnxruntime", (".onnx",)),
@@ -61,8 +75,8 @@ def load(
 
     Args:
         path: a network file; an `.onnx` for the back ends there are.
-        backend: one of BACKENDS, or "auto": the first that is installed, finds its device, runs this kind of file and
-            agrees with the reference.
+        backend: one of BACKENDS, or "auto": of those that are installed, find their device, run this kind of file and
+            agree with the reference the first on a GPU, else the quickest on this CPU, measured once and remembered.
         precision: of the arithmetic; "auto" is the back end's fastest on this machine that needs no calibration
             (TensorRT: f16; OpenVINO: bf16 where the CPU has it, else f32), or f32 where that disagrees with the
             reference.
@@ -83,43 +97,77 @@ def load(
     names = candidates(path, backend)
     if not path.is_file():
         raise EngineError(f"{path}: no such network file; check the path")
-    refused: list[str] = []
-    for name in names:
-        for chosen in ("auto", "f32") if precision == "auto" else (precision,):
-            try:
-                engine = _started(path, name, chosen, threads)
-                if proven:
-                    prove(path, engine, BACKENDS[name], examples)
-                logger.info("%s: runs on %s in %s", path.name, engine.backend, engine.precision)
-                return engine
-            except gate.GateError as error:
-                refused.append(str(error))
-                last = chosen != "auto" or engine.precision == "f32"
-                logger.log(logging.WARNING if last else logging.INFO, "%s", error)
-                if last:
-                    break
-            except (ImportError, EngineError) as error:
-                if isinstance(error, EngineError) and (backend != "auto" or name == names[-1]):
-                    raise
-                logger.log(_LEVELS.get(type(error), logging.WARNING), "%s: not on %s: %s", path.name, name, error)
-                break
-    if refused:
-        raise gate.GateError(refused[-1])  # those before stand in the log
+    errors: list[EngineError] = []
+    asked = Asked(path, precision, threads, proven, examples)
+    engine = _quickest(asked, names, errors) if backend == "auto" and proven else _first(asked, names, errors)
+    if engine:
+        logger.info("%s: runs on %s in %s", path.name, engine.backend, engine.precision)
+        return engine
+    if errors:
+        raise errors[-1]  # those before stand in the log
     missing = " or ".join(BACKENDS[name].requires for name in names)
     raise EngineError(f"{path}: no back end for it is installed; pip install {missing}")
 
 
-_LEVELS = {
-    MissingDeviceError: logging.DEBUG,
-    NotInstalledError: logging.INFO,
-    ImportError: logging.INFO,
-    ModuleNotFoundError: logging.INFO,
-}
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What `load` was asked for, but for the back end."""
+
+    path: Path
+    precision: str
+    threads: int
+    proven: bool
+    examples: Examples
 
 
-def _started(path: Path, name: str, precision: str, threads: int) -> Engine:
+def _first(asked: Asked, names: Sequence[str], errors: list[EngineError]) -> Engine | None:
+    return next((engine for _, engine in _serving(asked, names, errors)), None)
+
+
+def _quickest(asked: Asked, names: Sequence[str], errors: list[EngineError]) -> Engine | None:
+    """The first on a GPU, else the one known to be the quickest, else whichever is when all are measured."""
+    place = choice_path(asked)
+    known = quickest.remembered(place)
+    order = sorted(names, key=lambda name: 0 if BACKENDS[name].on_gpu else 1 if name == known else 2)
+    serving = _serving(asked, order, errors)
+    name, engine = next(serving, ("", None))
+    inputs = typical_inputs(asked, engine) if engine else None
+    if engine is None or inputs is None or name == known or BACKENDS[name].on_gpu:
+        return engine
+    rivals = {name: engine, **dict(serving)}
+    return rivals[quickest.choose(asked.path.name, rivals, inputs, place) if len(rivals) > 1 else name]
+
+
+def _serving(asked: Asked, names: Sequence[str], errors: list[EngineError]) -> Iterator[tuple[str, Engine]]:
+    """Back ends that run the network and agree with its reference, loaded one by one; `errors` gets why others do not.
+
+    Raises:
+        EngineError: the only one does not.
+    """
+    for name in names:
+        try:
+            yield name, _agreeing(asked, name, asked.precision)
+        except (ImportError, EngineError) as error:
+            if isinstance(error, EngineError) and len(names) == 1:
+                raise
+            if isinstance(error, EngineError) and not isinstance(error, MissingDeviceError | NotInstalledError):
+                errors.append(error)
+            level = LEVELS.get(type(error), logging.WARNING)
+            logger.log(level, "%s: not on %s: %s", asked.path.name, name, error)
+
+
+def _agreeing(asked: Asked, name: str, precision: str) -> Engine:
+    """The network on one back end; where the precision was left to that and disagrees, in f32."""
     start = getattr(import_module(BACKENDS[name].module), BACKENDS[name].function)
-    engine: Engine = start(path, precision, threads)
+    engine: Engine = start(asked.path, precision, asked.threads)
+    try:
+        if asked.proven:
+            prove(asked.path, engine, BACKENDS[name], asked.examples)
+    except gate.GateError as error:
+        if precision != "auto" or engine.precision == "f32":
+            raise
+        logger.info("%s", error)
+        return _agreeing(asked, name, "f32")
     return engine
 
 
@@ -158,6 +206,25 @@ def passed_path(path: Path, engine: Engine, row: Backend, inputs: Array | None) 
         "gate": gate.PROTOCOL,
     }
     return cache.cache_dir() / "passed" / f"{path.stem}-{cache.digest(facts)}.json"
+
+
+def typical_inputs(asked: Asked, engine: Engine) -> Array | None:
+    """Pictures (N, ...) to time a network with; None if nobody knows any."""
+    beside = gate.golden_path(asked.path)
+    return gate.read_golden(beside).inputs if beside.is_file() else asked.examples(engine.inputs, engine.metadata)
+
+
+def choice_path(asked: Asked) -> Path:
+    """The file that says which back end is the quickest for this network, precision, threads and machine."""
+    facts = {
+        "network": cache.sha256(asked.path),
+        "versions": {name: version(row.package or row.requires) for name, row in BACKENDS.items()},
+        "precision": asked.precision,
+        "threads": asked.threads or os.cpu_count(),
+        "device": processor(),
+        "gate": gate.PROTOCOL,
+    }
+    return cache.cache_dir() / "quickest" / f"{asked.path.stem}-{cache.digest(facts)}.json"
 
 
 def version(distribution: str) -> str:

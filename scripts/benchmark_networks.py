@@ -79,7 +79,7 @@ def candidates(folder: Path, int8: bool, files: Mapping[str, Path]) -> dict[str,
 
 def torch_detector() -> nn.Module | None:
     """The shipped detector's architecture in torch, with random weights; None where ultralytics is not installed."""
-    os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true")
+    os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true", YOLO_VERBOSE="false")
     try:
         from ultralytics.nn.tasks import DetectionModel
     except ImportError:

@@ -3,16 +3,55 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import engines
+from engines import quickest
 from engines.loading import BACKENDS, Backend, version
 
 
-def test_auto_takes_the_first_back_end_that_is_installed(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engines.load(network).backend == "openvino"
-    monkeypatch.setitem(BACKENDS, "openvino", Backend("engines.not_installed", "openvino", (".onnx",)))
+def test_auto_takes_the_quickest_that_is_installed(
+    network: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MSPF_PIPELINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(quickest, "measured", lambda engines, inputs: {"openvino": 2.0, "onnxruntime": 1.0})
     assert engines.load(network).backend == "onnxruntime"
+    monkeypatch.setitem(BACKENDS, "onnxruntime", Backend("engines.not_installed", "onnxruntime", (".onnx",)))
+    assert engines.load(network).backend == "openvino"
+
+
+def test_the_quickest_is_measured_once_and_serves_from_then_on(
+    network: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MSPF_PIPELINE_CACHE", str(tmp_path / "cache"))
+    with caplog.at_level("INFO"):
+        chosen = engines.load(network).backend
+    assert f"tiny.onnx: {chosen} serves, measured once (core ms an image: openvino " in caplog.text
+    (place,) = (tmp_path / "cache" / "quickest").glob("*.json")
+    other = "openvino" if chosen == "onnxruntime" else "onnxruntime"
+    place.write_text(place.read_text().replace(f'"backend": "{chosen}"', f'"backend": "{other}"'))
+    assert engines.load(network).backend == other
+
+
+def test_a_cache_that_cannot_be_written_leaves_the_first_back_end(
+    network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MSPF_PIPELINE_CACHE", str(network / "no folder"))
+    monkeypatch.setattr(quickest, "measured", lambda engines, inputs: {"openvino": 2.0, "onnxruntime": 1.0})
+    assert engines.load(network).backend == "openvino"
+
+
+@pytest.mark.parametrize(("onnxruntime_ms", "serves"), [(1.0, "onnxruntime"), (1.9, "openvino"), (3.0, "openvino")])
+def test_of_nearly_equal_back_ends_the_first_serves(onnxruntime_ms: float, serves: str) -> None:
+    assert quickest.best({"openvino": 2.0, "onnxruntime": onnxruntime_ms}) == serves
+
+
+def test_core_time_is_measured_for_each_image(network: Path) -> None:
+    loaded = {name: engines.load(network, name) for name in ("openvino", "onnxruntime")}
+    times_ms = quickest.measured(loaded, np.zeros((2, 3, 4, 5), np.float32))
+    assert list(times_ms) == list(loaded)
+    assert min(times_ms.values()) > 0
 
 
 def test_a_back_end_that_is_not_installed_says_what_to_install(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,8 +111,9 @@ def load(path: Path, precision: str, threads: int) -> engines.Engine:
 
 
 def test_auto_passes_over_a_back_end_that_does_not_take_the_network_and_says_so(
-    network: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    network: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("MSPF_PIPELINE_CACHE", str(tmp_path / "cache"))  # where nobody knows which is the quickest
     monkeypatch.setitem(BACKENDS, "openvino", Backend(__name__, "openvino", (".onnx",)))
     assert engines.load(network).backend == "onnxruntime"
     assert "tiny.onnx: not on openvino: tiny.onnx: operator Conv is not supported" in caplog.text

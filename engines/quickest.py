@@ -1,0 +1,70 @@
+"""Which of several proven back ends is the quickest on this CPU: measured once a network, then remembered."""
+
+import json
+import logging
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from engines import cache
+from engines.engine import Array, Engine, EngineError
+
+logger = logging.getLogger(__name__)
+
+BATCH = 4  # pictures in a call: a few people, a few cameras
+ROUNDS = 7
+WORTH_IT = 0.9  # a back end further back in the order has to take less than this share of the other's time
+
+
+def measured(engines: Mapping[str, Engine], inputs: Array) -> dict[str, float]:
+    """Core time of each engine in milliseconds an image: medians of rounds in which they take turns.
+
+    Core time adds up all threads and leaves out what others do meanwhile, so a busy machine gives the same answer.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in engines}
+    for round_ in range(ROUNDS + 1):
+        for name, engine in engines.items():
+            batch = np.resize(inputs, (engine.inputs[0].shape[0] or BATCH, *inputs.shape[1:]))
+            started = time.process_time()
+            engine(batch)
+            if round_:  # the first warms up
+                taken[name].append(1000 * (time.process_time() - started) / len(batch))
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def best(times_ms: Mapping[str, float]) -> str:
+    """The name of the least time, and of nearly equal ones the first."""
+    chosen, *others = times_ms
+    for name in others:
+        if times_ms[name] < WORTH_IT * times_ms[chosen]:
+            chosen = name
+    return chosen
+
+
+def remembered(place: Path) -> str | None:
+    """The back end that was the quickest; None where nobody has measured."""
+    try:
+        return str(json.loads(place.read_text())["backend"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def choose(network: str, engines: Mapping[str, Engine], inputs: Array, place: Path) -> str:
+    """Measure, and keep the answer at `place`; the first of them where it cannot be kept, so as to stay with one."""
+    try:
+        with cache.locked(place):
+            known = remembered(place)
+            if known is not None and known in engines:  # another process has measured meanwhile
+                return known
+            times_ms = measured(engines, inputs)
+            answer = {"network": network, "backend": best(times_ms), "core_ms_an_image": times_ms}
+            cache.write_atomically(place, json.dumps(answer).encode())
+    except EngineError as error:
+        logger.info("%s; the first back end serves", error)
+        return next(iter(engines))
+    said = ", ".join(f"{name} {ms:.2f}" for name, ms in times_ms.items())
+    logger.info("%s: %s serves, measured once (core ms an image: %s)", network, answer["backend"], said)
+    return str(answer["backend"])
