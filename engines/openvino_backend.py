@@ -82,7 +82,7 @@ def read(path: Path) -> Any:
 def settings(core: Any, precision: str, threads: int) -> dict[str, str]:
     """Properties for `compile_model`: one stream over all threads, as a step waits for its one batch.
 
-    Threads are not bound to cores: those of several worker processes would be bound to the same ones.
+    Threads are not bound to cores: a bound one waits for its core while others, of other processes, are free.
 
     Raises:
         EngineError: this CPU does not multiply in the precision asked for.
