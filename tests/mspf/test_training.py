@@ -153,7 +153,7 @@ def test_every_kind_of_training_lowers_the_loss(folders: dict[str, Path], change
     assert torch.equal(kept, last) == (config.ema == 0)
 
 
-@pytest.mark.parametrize("name", ["best", "generalise", "paper", "paper-literal", "scratch"])
+@pytest.mark.parametrize("name", ["best", "generalise", "paper", "paper-literal", "scratch", "small"])
 def test_every_recipe_takes_finite_steps(folders: dict[str, Path], name: str) -> None:
     smaller = {"network.width": "0.25", "size_hw": "[64, 32]", "people": "4"}
     config = read_recipe(Path(__file__).parents[2] / "configs" / "train" / f"{name}.yaml", smaller)
