@@ -170,6 +170,12 @@ class DeviceArray:
         return DeviceArray(self.address + start * row, (stop - start, *self.shape[1:]), self.dtype, self.stream)
 
     @property
+    def __cuda_array_interface__(self) -> dict[str, object]:
+        """As other libraries, and `on_device`, take it."""
+        facts = {"shape": self.shape, "typestr": self.dtype.str, "data": (self.address, False), "version": 3}
+        return {**facts, "strides": None, "stream": self.stream or None}
+
+    @property
     def nbytes(self) -> int:
         """Size of the content."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
@@ -189,3 +195,13 @@ def on_device(array: object) -> DeviceArray | None:
     shape = tuple(int(side) for side in facts["shape"])
     stream = facts.get("stream", 1)  # who says nothing (torch) is taken to work on the default stream
     return DeviceArray(int(facts["data"][0]), shape, np.dtype(facts["typestr"]), int(stream or 0))
+
+
+def on_host(array: DeviceArray) -> NDArray[Any]:
+    """A copy of what lies on the GPU, once its maker's work is done."""
+    from cuda.bindings import runtime
+
+    copy = np.empty(array.shape, array.dtype)
+    call(runtime.cudaStreamSynchronize, array.stream)
+    call(runtime.cudaMemcpy, copy.ctypes.data, array.address, array.nbytes, runtime.cudaMemcpyKind.cudaMemcpyDefault)
+    return copy

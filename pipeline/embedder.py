@@ -1,5 +1,6 @@
 """Crops to unit embeddings through a re-ID network of any back end."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,13 @@ import cv2
 import numpy as np
 
 import engines
+from engines import cuda, cuda_crops
+from engines.cuda import DeviceArray
 from pipeline.config import ReidConfig
 from pipeline.datatypes import F32, U8
 from pipeline.errors import EngineFailure
+
+log = logging.getLogger(__name__)
 
 DEFAULT_REID = Path(__file__).parent / "weights" / "mspf_x0_25.onnx"
 
@@ -26,11 +31,16 @@ class Crop:
     image_bgr: U8
     box_xyxy: F32
 
-    def pixels(self) -> U8:
-        """(h, w, 3) view of what lies inside the frame, at least one pixel."""
+    def corners(self) -> tuple[int, int, int, int]:
+        """x1, y1, x2, y2 of what lies inside the frame, at least one pixel."""
         height, width = self.image_bgr.shape[:2]
         x1, y1 = np.floor(np.clip(self.box_xyxy[:2], 0, (width - 1, height - 1))).astype(int)
         x2, y2 = np.ceil(np.clip(self.box_xyxy[2:], (x1 + 1, y1 + 1), (width, height))).astype(int)
+        return x1, y1, x2, y2
+
+    def pixels(self) -> U8:
+        """(h, w, 3) view of what lies inside the frame."""
+        x1, y1, x2, y2 = self.corners()
         return self.image_bgr[y1:y2, x1:x2]
 
 
@@ -56,6 +66,7 @@ class Embedder:
         self.engine = engine
         self.dimension = dimension
         self._size_wh = (int(shape[3]), int(shape[2]))
+        self._cutter = gpu_cutter(self._size_wh) if "device" in engine.metadata else None
 
     @classmethod
     def load(cls, config: ReidConfig) -> "Embedder":
@@ -78,13 +89,46 @@ class Embedder:
         """
         if not crops:
             return np.zeros((0, self.dimension), np.float32)
-        width, height = self._size_wh
-        batch = np.empty((len(crops), height, width, 3), np.uint8)
-        for row, crop in enumerate(crops):
-            cv2.resize(crop.pixels(), self._size_wh, dst=batch[row], interpolation=cv2.INTER_LINEAR)
         try:
-            (embeddings,) = self.engine(np.ascontiguousarray(batch[..., ::-1].transpose(0, 3, 1, 2), np.float32))
+            batch = cut_on_gpu(crops, self._cutter) if self._cutter else cut_on_cpu(crops, self._size_wh)
+            (embeddings,) = self.engine(batch)  # type: ignore[arg-type]
         except engines.EngineError as error:
             raise EngineFailure(str(error)) from error
         unit: F32 = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
         return unit
+
+
+def cut_on_cpu(crops: Sequence[Crop], size_wh: tuple[int, int]) -> F32:
+    """(N, 3, h, w) RGB 0..255."""
+    width, height = size_wh
+    batch = np.empty((len(crops), height, width, 3), np.uint8)
+    for row, crop in enumerate(crops):
+        cv2.resize(crop.pixels(), size_wh, dst=batch[row], interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(batch[..., ::-1].transpose(0, 3, 1, 2), np.float32)
+
+
+def cut_on_gpu(crops: Sequence[Crop], cutter: cuda_crops.CropCutter) -> DeviceArray:
+    """The same on the GPU, to one grey level; each frame is uploaded once."""
+    frames = {id(crop.image_bgr): crop.image_bgr for crop in crops}
+    boxes: dict[int, list[tuple[int, ...]]] = {frame: [] for frame in frames}
+    for place, crop in enumerate(crops):
+        boxes[id(crop.image_bgr)].append((*crop.corners(), place))
+    return cutter(list(frames.values()), [np.array(each, np.int32) for each in boxes.values()])
+
+
+def gpu_cutter(size_wh: tuple[int, int]) -> cuda_crops.CropCutter | None:
+    """Cuts where the network runs; None, with a warning, where that cannot be, or does not cut as the CPU does."""
+    frame = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
+    boxes = np.array([[-5, 2.5, 31, 80], [60, 10, 160, 90], [100, 50, 101, 51]], np.float32)
+    crops = [Crop(frame, box) for box in boxes]
+    try:
+        cutter = cuda_crops.CropCutter(size_wh[::-1], cuda.gpu())
+        found = cuda.on_host(cut_on_gpu(crops, cutter))
+    except engines.EngineError as error:
+        log.warning("crops are cut on the CPU: %s", error)
+        return None
+    apart = float(np.abs(found - cut_on_cpu(crops, size_wh)).max())
+    if not apart <= 1:
+        log.warning("crops are cut on the CPU: the GPU's are off by %.0f grey levels (at most 1 wanted)", apart)
+        return None
+    return cutter

@@ -4,11 +4,15 @@ Its one network maps (N, 3, 4, 5) to the mean of each channel and their sum, (N,
 """
 
 import ctypes
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
+import pytest
+
+from engines.cuda_crops import cut
 
 SHAPE, WIDTH = (3, 4, 5), 4
 
@@ -61,6 +65,10 @@ class FakeCuda:
         ctypes.memmove(target, source, size)
         return (0,)
 
+    def cudaMemcpy(self, target: int, source: int, size: int, kind: int) -> tuple[int]:  # noqa: N802
+        ctypes.memmove(target, source, size)
+        return (0,)
+
     def cudaStreamSynchronize(self, stream: int) -> tuple[int]:  # noqa: N802
         assert self._recording is None
         return (0,)
@@ -95,6 +103,52 @@ class FakeCuda:
         for work in graph:
             work()
         return (0,)
+
+
+class FakeDriver:
+    """`cuda.bindings.driver`, for the one kernel there is: host memory in, host memory out, by its twin in numpy."""
+
+    def cuModuleLoadData(self, code: bytes) -> tuple[int, bytes]:  # noqa: N802
+        return 0, code
+
+    def cuModuleGetFunction(self, module: bytes, name: bytes) -> tuple[int, bytes]:  # noqa: N802
+        return 0, name
+
+    def cuLaunchKernel(self, kernel: bytes, *rest: object) -> tuple[int]:  # noqa: N802
+        *_, count, _, _, _, _, _, (arguments, _), _ = rest
+        frame, frame_width, boxes, out, height, width = arguments
+        places = np.frombuffer(ctypes.string_at(boxes, 20 * count), np.int32).reshape(count, 5)
+        pixels = np.frombuffer(ctypes.string_at(frame, 3 * frame_width * int(places[:, 3].max())), np.uint8)
+        crops = cut(pixels.reshape(-1, frame_width, 3), places[:, :4], (height, width))
+        for crop, place in zip(crops, places[:, 4], strict=True):
+            ctypes.memmove(out + int(place) * crop.nbytes, crop.tobytes(), crop.nbytes)
+        return (0,)
+
+
+class FakeNvrtc:
+    """`cuda.bindings.nvrtc`."""
+
+    def nvrtcCreateProgram(self, *source: object) -> tuple[int, object]:  # noqa: N802
+        return 0, source
+
+    def nvrtcCompileProgram(self, *program: object) -> tuple[int]:  # noqa: N802
+        return (0,)
+
+    def nvrtcGetCUBINSize(self, program: object) -> tuple[int, int]:  # noqa: N802
+        return 0, 4
+
+    def nvrtcGetCUBIN(self, program: object, code: bytes) -> tuple[int]:  # noqa: N802
+        return (0,)
+
+
+def installed(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    """In place of cuda.bindings."""
+    fake, bindings = FakeCuda(), ModuleType("cuda.bindings")
+    for name, part in (("runtime", fake), ("driver", FakeDriver()), ("nvrtc", FakeNvrtc())):
+        setattr(bindings, name, part)
+    monkeypatch.setitem(sys.modules, "cuda", ModuleType("cuda"))
+    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
+    return fake
 
 
 @dataclass

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import engines
+from engines import cuda, cuda_crops
 from engines.engine import Engine
 from engines.tensorrt_builder import FLAVOURS
 
@@ -63,6 +64,24 @@ def test_pictures_that_lie_on_the_gpu_are_taken_from_there(engine: Engine) -> No
     pictures = crops(engine, 70)
     (rows,) = engine(torch.from_numpy(pictures).cuda())
     np.testing.assert_allclose(rows, engine(pictures)[0], atol=1e-3)
+
+
+def test_the_kernel_cuts_what_its_twin_in_numpy_does() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
+    boxes = np.array([[0, 0, 1920, 1080], [700, 300, 720, 350], [1919, 1079, 1920, 1080]], np.int32)
+    cutter = cuda_crops.CropCutter((128, 64), cuda.gpu())
+    for _ in range(3):
+        found = cuda.on_host(cutter([frame], [np.column_stack([boxes, [2, 0, 1]])]))
+        assert np.abs(found[[2, 0, 1]] - cuda_crops.cut(frame, boxes, (128, 64))).max() <= 1
+
+
+def test_crops_that_were_cut_on_the_gpu_give_the_rows_of_those_from_the_host(engine: Engine) -> None:
+    height, width = (int(side or 0) for side in engine.inputs[0].shape[2:])
+    frame = np.random.default_rng(0).integers(0, 256, (360, 640, 3), np.uint8)
+    boxes = np.array([[place, 10, place + 50, 120, place] for place in range(12)], np.int32)
+    cutter = cuda_crops.CropCutter((height, width), cuda.gpu())
+    (rows,) = engine(cutter([frame], [boxes]))  # type: ignore[arg-type]
+    assert (rows * engine(cuda_crops.cut(frame, boxes[:, :4], (height, width)))[0]).sum(1).min() >= 0.999
 
 
 @pytest.mark.parametrize("flavour", INSTALLED)

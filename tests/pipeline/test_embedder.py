@@ -1,14 +1,18 @@
 """Crops to unit rows."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engines import cuda
 from engines.engine import EngineError, TensorSpec
 from pipeline.config import ReidConfig
 from pipeline.embedder import Crop, Embedder
 from pipeline.errors import EngineFailure
+from tests.engines import fake_gpu
 from tests.fakes import F32_TYPE, FakeEngine, colour_describer, picture, picture_spec, unit
 
 BLUE, GREEN, RED = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -45,6 +49,47 @@ def test_no_crops_are_no_rows_and_no_call():
 
 def test_a_black_crop_is_a_row_of_zeros_and_not_nan():
     assert Embedder(colour_describer(), "f").embed([crop(picture(), 0, 0, 9, 9)]).tolist() == [[0, 0, 0]]
+
+
+class OnGpu(FakeEngine):
+    """Takes its pictures from the GPU, and only from there."""
+
+    def __call__(self, *batch):
+        place = cuda.on_device(batch[0])
+        assert place is not None
+        return super().__call__(cuda.on_host(place))
+
+
+def gpu_describer():
+    like = colour_describer()
+    return OnGpu(like.inputs, like.outputs, {**like.metadata, "device": "Toy"}, like.function)
+
+
+def test_a_network_on_a_gpu_gets_crops_that_were_cut_there(monkeypatch):
+    fake_gpu.installed(monkeypatch)
+    monkeypatch.setattr(cuda, "gpu", lambda: cuda.Gpu("Toy", "9.0", "1"))
+    images = [picture((0, 0, 20, 40, RED), (40, 0, 20, 40, BLUE)), picture((0, 0, 160, 120, GREEN))]
+    crops = [crop(images[0], 0, 0, 20, 40), crop(images[1], 9, 9, 30, 60), crop(images[0], 40, 0, 60, 40)]
+    assert Embedder(gpu_describer(), "f").embed(crops) == pytest.approx(np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]]))
+
+
+def test_where_the_gpu_does_not_cut_right_the_cpu_does_and_says_so(monkeypatch, caplog):
+    fake_gpu.installed(monkeypatch)
+    monkeypatch.setattr(cuda, "gpu", lambda: cuda.Gpu("Toy", "9.0", "1"))
+    monkeypatch.setattr(fake_gpu, "cut", lambda frame, boxes, size_hw: np.zeros((len(boxes), 3, *size_hw), np.float32))
+    like = colour_describer()
+    engine = FakeEngine(like.inputs, like.outputs, {**like.metadata, "device": "Toy"}, like.function)
+    image = picture((0, 0, 20, 40, RED))
+    assert Embedder(engine, "f").embed([crop(image, 0, 0, 20, 40)]) == pytest.approx(unit(1, 0, 0)[None])
+    assert "crops are cut on the CPU: the GPU's are off by" in caplog.text
+
+
+@pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is an NVIDIA driver")
+def test_where_the_kernel_cannot_be_had_the_cpu_cuts_and_says_so(caplog):
+    like = colour_describer()
+    engine = FakeEngine(like.inputs, like.outputs, {**like.metadata, "device": "Toy"}, like.function)
+    Embedder(engine, "f")
+    assert "crops are cut on the CPU: no NVIDIA driver here" in caplog.text
 
 
 anywhere = st.floats(-8192, 8192, width=32)
