@@ -127,26 +127,32 @@ def _first(asked: Asked, names: Sequence[str], errors: list[EngineError]) -> Eng
 def _quickest(asked: Asked, names: Sequence[str], errors: list[EngineError]) -> Engine | None:
     """The first on a GPU, else the one known to be the quickest, else whichever is when all are measured."""
     place = choice_path(asked)
-    known = quickest.remembered(place)
-    order = sorted(names, key=lambda name: 0 if BACKENDS[name].on_gpu else 1 if name == known else 2)
-    serving = _serving(asked, order, errors)
+    known = quickest.remembered(place) or quickest.Choice("", "")
+    order = sorted(names, key=lambda name: 0 if BACKENDS[name].on_gpu else 1 if name == known.backend else 2)
+    serving = _serving(asked, order, errors, known)
     name, engine = next(serving, ("", None))
     inputs = typical_inputs(asked, engine) if engine else None
-    if engine is None or inputs is None or name == known or BACKENDS[name].on_gpu:
+    if engine is None or inputs is None or name == known.backend or BACKENDS[name].on_gpu:
         return engine
     rivals = {name: engine, **dict(serving)}
     return rivals[quickest.choose(asked.path.name, rivals, inputs, place) if len(rivals) > 1 else name]
 
 
-def _serving(asked: Asked, names: Sequence[str], errors: list[EngineError]) -> Iterator[tuple[str, Engine]]:
+def _serving(
+    asked: Asked, names: Sequence[str], errors: list[EngineError], known: quickest.Choice | None = None
+) -> Iterator[tuple[str, Engine]]:
     """Back ends that run the network and agree with its reference, loaded one by one; `errors` gets why others do not.
+
+    Args:
+        known: one that is known to agree; where that is in f32, nothing else is tried.
 
     Raises:
         EngineError: the only one does not.
     """
     for name in names:
+        settled = known is not None and known == quickest.Choice(name, "f32")
         try:
-            yield name, _agreeing(asked, name, asked.precision)
+            yield name, _agreeing(asked, name, "f32" if settled else asked.precision)
         except (ImportError, EngineError) as error:
             if isinstance(error, EngineError) and len(names) == 1:
                 raise

@@ -5,6 +5,7 @@ import logging
 import statistics
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +45,19 @@ def best(times_ms: Mapping[str, float]) -> str:
     return chosen
 
 
-def remembered(place: Path) -> str | None:
-    """The back end that was the quickest; None where nobody has measured."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The back end that was the quickest, and the precision that it served in."""
+
+    backend: str
+    precision: str
+
+
+def remembered(place: Path) -> Choice | None:
+    """What was chosen; None where nobody has measured."""
     try:
-        return str(json.loads(place.read_text())["backend"])
+        answer = json.loads(place.read_text())
+        return Choice(answer["backend"], answer["precision"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -57,14 +67,15 @@ def choose(network: str, engines: Mapping[str, Engine], inputs: Array, place: Pa
     try:
         with cache.locked(place):
             known = remembered(place)
-            if known is not None and known in engines:  # another process has measured meanwhile
-                return known
+            if known and known.backend in engines:  # another process has measured meanwhile
+                return known.backend
             times_ms = measured(engines, inputs)
-            answer = {"network": network, "backend": best(times_ms), "core_ms_an_image": times_ms}
-            cache.write_atomically(place, json.dumps(answer).encode())
+            chosen = best(times_ms)
+            answer = {"backend": chosen, "precision": engines[chosen].precision, "core_ms_an_image": times_ms}
+            cache.write_atomically(place, json.dumps({"network": network, **answer}).encode())
     except EngineError as error:
         logger.info("%s; the first back end serves", error)
         return next(iter(engines))
     said = ", ".join(f"{name} {ms:.2f}" for name, ms in times_ms.items())
-    logger.info("%s: %s serves, measured once (core ms an image: %s)", network, answer["backend"], said)
-    return str(answer["backend"])
+    logger.info("%s: %s serves, measured once (core ms an image: %s)", network, chosen, said)
+    return chosen

@@ -34,6 +34,19 @@ def test_the_quickest_is_measured_once_and_serves_from_then_on(
     assert engines.load(network).backend == other
 
 
+def test_a_precision_that_disagreed_is_not_tried_again_once_f32_is_known_to_serve(
+    network: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MSPF_PIPELINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(BACKENDS, "openvino", Backend(__name__, "openvino", (".onnx",), "load_halting"))
+    monkeypatch.setattr(quickest, "measured", lambda engines, inputs: {"openvino": 1.0, "onnxruntime": 2.0})
+    for tries in (1, 0):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            assert engines.load(network).precision == "f32"
+        assert caplog.text.count("disagrees with ONNX Runtime in f32") == tries
+
+
 def test_a_cache_that_cannot_be_written_leaves_the_first_back_end(
     network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +121,24 @@ def test_importing_engines_imports_no_back_end() -> None:
 def load(path: Path, precision: str, threads: int) -> engines.Engine:
     """A back end that is there, but takes no network."""
     raise engines.EngineError(f"{path.name}: operator Conv is not supported")
+
+
+class Halting:
+    """A back end that gives no more than zeros."""
+
+    name, backend, precision = "tiny.onnx", "openvino", "bf16"
+
+    def __init__(self, engine: engines.Engine) -> None:
+        self.inputs, self.outputs, self.metadata = engine.inputs, engine.outputs, engine.metadata
+
+    def __call__(self, *batch: engines.Array) -> tuple[engines.Array, ...]:
+        return (np.zeros((len(batch[0]), 2), np.float32),)
+
+
+def load_halting(path: Path, precision: str, threads: int) -> engines.Engine:
+    """Right in f32 alone."""
+    engine = engines.load(path, "onnxruntime", threads=threads, proven=False)
+    return engine if precision == "f32" else Halting(engine)
 
 
 def test_auto_passes_over_a_back_end_that_does_not_take_the_network_and_says_so(

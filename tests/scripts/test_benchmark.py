@@ -123,6 +123,16 @@ def test_a_replay_and_decoding_count_every_frame(script, site: Path) -> None:
     assert pipeline.decoding(site)[0]["frames"] == 6
 
 
+def test_a_process_of_its_own_runs_a_network_in_every_setting(script, tmp_path: Path) -> None:
+    threads = script("benchmark_threads")
+    with threads.workers(1, write_reid(tmp_path / "reid.onnx")) as connections:
+        stints = {setting: threads.together(connections, setting, 2) for setting in threads.SETTINGS}
+    row = threads.setting_row("openvino", 1, 2, [stints["openvino"]] * 3)
+    (stint,) = stints["openvino"]
+    assert row["images/s"] == pytest.approx(2 * stint.calls / stint.wall_s)
+    assert row["core ms an image"] == pytest.approx(500 * stint.core_s / stint.calls)
+
+
 def test_time_inside_an_inner_stage_is_not_that_of_the_outer_one(script, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = script("benchmark_pipeline")
     ticks = iter([0, 1, 3, 7, 8])  # made; outer on, inner on, inner off, outer off
