@@ -3,7 +3,7 @@
 python scripts/benchmark.py                                         everything, the gallery up to 100,000 people
 python scripts/benchmark.py --part networks --int8                  quantises MSPF and OSNet on noise first: minutes
 python scripts/benchmark.py --part networks --network NAME=FILE     an exported network beside them
-python scripts/benchmark.py --part gallery --largest 1000000        takes 6 GB
+python scripts/benchmark.py --part gallery --largest 1000000        takes 6 GB and minutes
 python scripts/benchmark.py --json FILE --plot FILE
 
 Absolute times drift on shared machines; compare ratios. Every figure is the median of several rounds in which the
@@ -15,27 +15,20 @@ import itertools
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-import psutil
+from benchmark_gallery import DIMENSION, gallery, matching, unit
 from benchmark_timing import Row, in_turn
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from engines.loading import processor
-from pipeline.datatypes import F32, CameraUpdate, Identity, Tracklet
-from pipeline.gallery import Gallery
+from pipeline.datatypes import CameraUpdate, Tracklet
 from pipeline.wire import decode, encode
-
-SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
-QUERIES, DIMENSION = 16, 512
-ENROLLED_AT_ONCE = 10_000
 
 
 def main() -> None:
@@ -101,76 +94,12 @@ def parts(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
         "threads": of_threads,
         "cuda": lambda: of_networks("cuda"),
         "gallery": lambda: gallery(given.largest),
+        "matching": lambda: matching(given.largest),
         "wire": wire,
         "decode": lambda: of_pipeline("decode"),
         "replay": lambda: of_pipeline("replay"),
         "stages": lambda: of_pipeline("stages"),
     }
-
-
-def gallery(largest: int) -> list[Row]:
-    """16 queries for their 16 nearest, in galleries of different size: 4 prototypes a person, 2 from 1,000,000 on."""
-    rows: list[Row] = []
-    for size in (size for size in SIZES if size <= largest):
-        before = psutil.Process().memory_info().rss
-        prototypes = 2 if size >= 1_000_000 else 4
-        started = time.process_time()
-        people, queries = crowd(size, prototypes)
-        enrolled_s = time.process_time() - started
-        memory = psutil.Process().memory_info().rss - before
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            calls: dict[str, Callable[[], object]] = {
-                "one thread": lambda g=people, q=queries: g.nearest(q, QUERIES),
-                "all cores": lambda g=people, q=queries, p=pool: g.nearest(q, QUERIES, p.map),
-                "exact": lambda g=people, q=queries: g.similarity(q),
-                "leaves and comes": lambda g=people: come_and_go(g),
-            }
-            if size > 100_000:
-                del calls["exact"]  # its answer alone takes gigabytes
-            taken = in_turn(calls)
-        rows.append(
-            {
-                "identities": size,
-                "prototypes": size * prototypes,
-                **{f"{name}, ms": 1000 * one.wall_s for name, one in taken.items()},
-                "one thread, core ms": 1000 * taken["one thread"].core_s,
-                "missed of 256": missed(people, queries) if "exact" in taken else float("nan"),
-                "memory, MB": memory / 1e6,
-                "enrol, core us": 1e6 * enrolled_s / size,
-            }
-        )
-        del people
-    return rows
-
-
-def crowd(size: int, prototypes: int) -> tuple[Gallery, F32]:
-    """A gallery, and new views of some of its people; directions lose strength as those of a real network do."""
-    rng = np.random.default_rng(0)
-    strength = (np.arange(1, DIMENSION + 1, dtype=np.float32) ** -0.7)[None]
-    people, asked = Gallery(DIMENSION, 8), np.zeros((0, DIMENSION), np.float32)
-    for first in range(0, size, ENROLLED_AT_ONCE):
-        centres = rng.standard_normal((min(ENROLLED_AT_ONCE, size - first), DIMENSION), np.float32) * strength
-        views = [
-            unit(centres + 0.6 * rng.standard_normal(centres.shape, np.float32) * strength)
-            for _ in range(prototypes + 1)
-        ]
-        for place, rows in enumerate(np.stack(views[1:], axis=1)):
-            people.add(Identity(first + place, rows, 0.0, 0.0, frozenset(), True))
-        asked = np.concatenate([asked, views[0][:QUERIES]])
-    return people, asked[rng.permutation(len(asked))[:QUERIES]]
-
-
-def missed(people: Gallery, queries: F32) -> int:
-    """How many of the 16 x 16 nearest are not the exact ones."""
-    exact = -np.sort(-people.similarity(queries), axis=1)[:, :QUERIES]
-    return int((people.nearest(queries, QUERIES).similarity < exact - 1e-5).sum())
-
-
-def come_and_go(people: Gallery) -> None:
-    """The oldest identity leaves and comes back."""
-    identity = people.get(int(people.ids[0]))
-    people.remove(identity.identity_id)
-    people.add(identity)
 
 
 def wire() -> list[Row]:
@@ -182,12 +111,6 @@ def wire() -> list[Row]:
     message = CameraUpdate("camera", 1, 0, 0.0, 0.0, (tracklet,) * 8)
     taken = in_turn({"": lambda: [decode(encode(message)) for _ in range(100)]})[""]
     return [{"messages/s": 100 / taken.wall_s, "a core second": 100 / taken.core_s, "bytes": len(encode(message)[1])}]
-
-
-def unit(rows: F32) -> F32:
-    """Rows of length 1."""
-    lengths: F32 = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / lengths
 
 
 def show(title: str, rows: Sequence[Row]) -> None:
@@ -220,7 +143,7 @@ def plot(measured: dict[str, list[Row]], path: Path) -> None:
     left.invert_yaxis()
     left.set_xlabel("core ms an image")
     left.tick_params(labelsize=6)
-    people = measured.get("gallery", [])
+    people = [row for row in measured.get("gallery", []) if row["dressed"] != "alike"]
     for name in ("one thread, ms", "all cores, ms", "exact, ms"):
         points = [(float(row["identities"]), float(row[name])) for row in people if name in row]
         right.plot(*zip(*points, strict=True), marker="o", label=name) if points else None
