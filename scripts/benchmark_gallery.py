@@ -149,7 +149,7 @@ def matching(largest: int) -> list[Row]:
 
 
 def walks(coming: F32) -> Iterator[CameraUpdate]:
-    """Frames of all cameras in turn; every fifth of each shows somebody new beside three others, by one view at first."""
+    """Frames of all cameras in turn; every fifth of each shows somebody new beside three others, little at first."""
     in_view: dict[int, list[int]] = {camera: [] for camera in range(CAMERAS)}
     for step in range(STEPS):
         frame, camera = divmod(step, CAMERAS)
