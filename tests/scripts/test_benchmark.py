@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import cv2
 import msgspec
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.fakes import picture
@@ -121,6 +123,37 @@ def test_a_replay_and_decoding_count_every_frame(script, site: Path) -> None:
     assert run["frames"] == 12
     assert run["crops/s"] > 0
     assert pipeline.decoding(site)[0]["frames"] == 6
+
+
+def test_a_networks_ways_on_a_gpu_are_eager_in_both_precisions_and_compiled(script, network: Path) -> None:
+    networks = script("benchmark_networks")
+    one = networks.candidate(network, (3, 8, 4), torch.nn.Conv2d(3, 2, 3))
+    calls = networks.gpu_ways(one, torch.device("cpu"))
+    assert list(calls) == ["torch float32", "torch float16", "compiled float16"]
+    single, half = (calls[name]() for name in ("torch float32", "torch float16"))
+    assert (single.shape, single.dtype) == ((networks.GPU_BATCH, 2, 6, 2), torch.float32)
+    assert half.dtype == torch.float16
+
+
+def test_a_gpus_row_stands_beside_torch_osnet_and_both_roofs(script, layers) -> None:
+    networks = script("benchmark_networks")
+    one = networks.Candidate(Path("net.onnx"), (3, 8, 4), macs=100, bytes=80, module=None)
+    taken = {(name, way): seconds for name, seconds in (("net", 2.0), ("OSNet x1.0", 4.0)) for way in ("a float16",)}
+    row = networks.gpu_row("net", "a float16", one, taken | {("net", "torch float32"): 8.0}, layers.Roof(500, 40))
+    assert (row["x torch"], row["x OSNet same way"], row["crops/s"]) == (0.25, 0.5, 0.5)
+    assert (row["of matrix product"], row["of copy"]) == (0.1, 0.5)
+
+
+@pytest.mark.parametrize("parts", [(), ("stages",), ("layers", "gallery", "wire")])
+def test_the_picture_shows_the_parts_that_were_measured(script, tmp_path: Path, parts: tuple[str, ...]) -> None:
+    rows = {
+        "stages": [{"stage": "decode", "core ms a frame": 1.0}],
+        "layers": [{"network": "net", "layer": "Conv", "share": 1.0}],
+        "gallery": [{"identities": 100, "one thread, ms": 1.0}, {"identities": 1000, "one thread, ms": 3.0}],
+        "wire": [{"messages/s": 1.0}],
+    }
+    script("benchmark_plot").plot({name: rows[name] for name in parts}, tmp_path / "plot.png")
+    assert cv2.imread(str(tmp_path / "plot.png")) is not None
 
 
 def test_a_process_of_its_own_runs_a_network_in_every_setting(script, tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""The benchmark's picture: a panel for each of the parts that can be drawn and were measured."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from benchmark_timing import Row
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+
+def plot(measured: Mapping[str, Sequence[Row]], path: Path) -> None:
+    """Write the picture; an empty one where nothing of it was measured."""
+    drawn = {name: rows for name, rows in measured.items() if name in PANELS and rows}
+    figure = Figure(figsize=(7 * max(len(drawn), 1), 7), layout="constrained")
+    for axes, (name, rows) in zip(
+        figure.subplots(1, max(len(drawn), 1), squeeze=False)[0], drawn.items(), strict=False
+    ):
+        axes.set_title(name)
+        PANELS[name](axes, rows)
+    figure.savefig(path, dpi=120)
+
+
+def networks(axes: Axes, rows: Sequence[Row]) -> None:
+    """Core time of every network, way and batch, but for torch, beside which the others could not be seen."""
+    rows = [row for row in rows if not str(row["way"]).startswith("torch")]
+    labels = [f"{row['network']}, {row['way']}, batch {row['batch']}" for row in rows]
+    bars(axes, labels, [float(row["core ms"]) for row in rows], "core ms an image")
+
+
+def layers(axes: Axes, rows: Sequence[Row]) -> None:
+    """Where each network's time goes."""
+    rows = [row for row in rows if row["layer"] != "whole run"]
+    labels = [f"{row['network']}: {row['layer']}" for row in rows]
+    bars(axes, labels, [float(row["share"]) for row in rows], "share of its network's run")
+
+
+def stages(axes: Axes, rows: Sequence[Row]) -> None:
+    """Where a frame's time goes."""
+    rows = [row for row in rows if row["stage"] != "whole run"]
+    labels = [str(row["stage"]) for row in rows]
+    bars(axes, labels, [float(row["core ms a frame"]) for row in rows], "core ms a frame")
+
+
+def gallery(axes: Axes, rows: Sequence[Row]) -> None:
+    """Time of a search over the number of identities, where all of them are dressed differently."""
+    rows = [row for row in rows if row.get("dressed") != "alike"]
+    for name in ("one thread, ms", "all cores, ms", "exact, ms"):
+        points = [(float(row["identities"]), float(row[name])) for row in rows if name in row]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    axes.set(xscale="log", yscale="log", xlabel="identities", ylabel="ms for 16 queries")
+    axes.legend()
+
+
+def bars(axes: Axes, labels: Sequence[str], lengths: Sequence[float], unit: str) -> None:
+    """Lying bars from the top down."""
+    axes.barh(labels, lengths)
+    axes.invert_yaxis()
+    axes.set_xlabel(unit)
+    axes.tick_params(labelsize=7)
+
+
+PANELS: dict[str, Callable[[Axes, Sequence[Row]], None]] = {
+    "networks": networks,
+    "layers": layers,
+    "stages": stages,
+    "gallery": gallery,
+}
