@@ -55,6 +55,8 @@ def main() -> None:
     if given.json:
         given.json.write_text(json.dumps(measured, indent=2))
     if given.plot:
+        from benchmark_plot import plot
+
         plot(measured, given.plot)
 
 
@@ -129,28 +131,6 @@ def cell(value: str | float) -> str:
     if isinstance(value, str):
         return value
     return "-" if np.isnan(value) else f"{value:,.2f}".rstrip("0").rstrip(".")
-
-
-def plot(measured: dict[str, list[Row]], path: Path) -> None:
-    """A picture of the networks' and the gallery's times, of those that were measured."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    rows = [row for row in measured.get("networks", []) if not str(row["way"]).startswith("torch")]
-    labels = [f"{row['network']}, {row['way']}, batch {row['batch']}" for row in rows]
-    left.barh(labels, [float(row["core ms"]) for row in rows])
-    left.invert_yaxis()
-    left.set_xlabel("core ms an image")
-    left.tick_params(labelsize=6)
-    people = [row for row in measured.get("gallery", []) if row["dressed"] != "alike"]
-    for name in ("one thread, ms", "all cores, ms", "exact, ms"):
-        points = [(float(row["identities"]), float(row[name])) for row in people if name in row]
-        right.plot(*zip(*points, strict=True), marker="o", label=name) if points else None
-    right.set(xscale="log", yscale="log", xlabel="identities", ylabel="ms for 16 queries")
-    if people:
-        right.legend()
-    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":
