@@ -1,12 +1,12 @@
 """What happens before the first frame: networks proven, TensorRT plans built, held to their reference and timed."""
 
+import signal
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipeline.config import Site
 from pipeline.datatypes import F32
 from pipeline.detector import Detector, example_input
 from pipeline.embedder import DEFAULT_REID, Embedder
-from pipeline.errors import EngineFailure
+from pipeline.errors import EngineFailure, PipelineError
 from pipeline.export_detector import resolve_detector
 
 TIMED_BATCHES = (1, 8, 32)
@@ -122,14 +122,38 @@ def prepare(site: Site) -> None:
     Raises:
         ConfigError, EngineFailure: the networks cannot be loaded.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            pool.submit(load_networks, site).result()
-        except BrokenProcessPool as error:
-            raise EngineFailure(
-                "the process that loads the networks was ended from outside (memory, or a GPU's driver); "
-                "give a smaller network or another backend"
-            ) from error
+    spawn = get_context("spawn")
+    answer, tell = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_load_and_tell, args=(site, tell), daemon=True)
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGINT}
+    )  # which the new process inherits: Ctrl-C is ours to handle
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    tell.close()
+    try:
+        failure: PipelineError | None = answer.recv()
+    except EOFError as error:
+        raise EngineFailure(
+            "the process that loads the networks was ended from outside (memory, or a GPU's driver); "
+            "give a smaller network or another backend"
+        ) from error
+    finally:
+        process.kill()
+        process.join()
+    if failure:
+        raise failure
+
+
+def _load_and_tell(site: Site, connection: Connection) -> None:
+    failure: PipelineError | None = None
+    try:
+        load_networks(site)
+    except PipelineError as error:
+        failure = error
+    connection.send(failure)
 
 
 def load_networks(site: Site) -> None:

@@ -1,7 +1,13 @@
 """What happens before the first frame where networks have to be built."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.build import load_networks, prepare, site_networks
@@ -40,3 +46,20 @@ def test_networks_are_proven_before_a_worker_needs_them(tmp_path: Path, monkeypa
 def test_a_network_that_does_not_load_fails_before_any_worker_starts(tmp_path: Path) -> None:
     with pytest.raises(EngineFailure, match="no such network file"):
         prepare(site(tmp_path / "none.onnx", "default"))
+
+
+def test_ctrl_c_while_the_networks_are_loaded_leaves_no_word_and_no_process(tmp_path: Path) -> None:
+    script = "import sys; from pipeline.__main__ import main; sys.argv[0] = 'mspf-pipeline'; main()"
+    cams = tmp_path / "cams.yaml"
+    cams.write_text("cameras: [{id: a, url: 'rtsp://127.0.0.1:9/none'}]\n")
+    command = [sys.executable, "-c", script, "run", "--cams", str(cams), "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "MSPF_PIPELINE_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=environment
+    ) as run:
+        while run.poll() is None and not (children := psutil.Process(run.pid).children(recursive=True)):
+            time.sleep(0.01)
+        os.killpg(run.pid, signal.SIGINT)
+        said, _ = run.communicate(timeout=60)
+    assert (run.returncode, said.strip()) == (130, "")
+    assert not psutil.wait_procs(children, timeout=30)[1]
