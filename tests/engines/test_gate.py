@@ -179,6 +179,34 @@ def test_boxes_agree_in_place_score_and_number(boxes: engines.Array, agrees: boo
     assert gate.compare_boxes(BOXES, boxes, "f32").ok is agrees
 
 
+CROWD = np.array([[[60 * k, 10, 60 * k + 40, 90, 0.5 + 0.04 * k, 0] for k in range(8)]] * 4, np.float32)
+
+
+def crowd(picture: int | slice, row: int | slice, column: int, change: float) -> engines.Array:
+    boxes = CROWD.copy()
+    boxes[picture, row, column] += np.float32(change)
+    return boxes
+
+
+@pytest.mark.parametrize(
+    ("boxes", "agrees"),
+    [
+        (crowd(0, 0, 4, -0.3), True),  # one box moved far
+        (crowd(slice(None), slice(3), 4, -0.3), True),  # three of eight in every picture
+        (crowd(slice(None), slice(None), 4, 0.03), True),
+        (crowd(slice(None), slice(None), 4, 0.05), False),  # all of them a little
+        (crowd(slice(None), slice(None), 0, 3), True),  # IoU 0.925
+        (crowd(slice(None), slice(None), 0, 5), False),  # IoU 0.875
+        (crowd(0, slice(None), 1, 60), False),  # one picture of four is wrong
+        (crowd(0, slice(None), 4, -0.6), False),  # and finds next to nobody
+        (crowd(0, 0, 4, np.nan), False),
+    ],
+)
+def test_in_int8_the_median_box_counts_over_all_and_in_every_picture(boxes: engines.Array, agrees: bool) -> None:
+    assert gate.compare_boxes(boxes, CROWD, "int8").ok is agrees
+    assert not gate.compare_boxes(boxes, CROWD, "f32").ok
+
+
 def test_int8_may_turn_a_descriptor_further() -> None:
     row, turned = np.array([[1.0, 0.0]]), np.array([[1.0, 0.1]])  # cosine 0.995
     assert gate.compare_rows(turned, row, "int8").ok
