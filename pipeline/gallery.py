@@ -12,7 +12,7 @@ from pipeline.sketch import Each, Rows, Scan, Sketch
 Slots = NDArray[np.int32]
 _ROOM = 4096  # rows by which arrays grow: 8 MB of 512 numbers
 _SKETCHED_FROM = 8192  # prototypes; measured: from there on a sketch and exact products of its shortlist are quicker
-_SHORTLIST = 512  # prototypes compared exactly, or four times what the identities asked for may have
+_SHORTLIST = 384  # prototypes compared exactly, or twice what the identities asked for may have
 _SAMPLE = 2048  # prototypes that choose a sketch's axes
 _STRETCH = 32  # prototypes that a new sketch takes in with every one written
 
@@ -139,7 +139,7 @@ class Gallery:
 
     def _near(self, scan: Scan, query: int, embedding: F32, count: int, apart: Slots) -> Nearest:
         """The best identities for one query (D,) but for some slots: `count`, or all that have prototypes."""
-        asked = enough = max(_SHORTLIST, 4 * count * self._place.shape[1])
+        asked = enough = max(_SHORTLIST, 2 * count * self._place.shape[1])
         rows = self._owned_by_others(scan.rows(query, asked), apart)
         while 2 * len(rows) < enough and asked < self._used:
             asked *= 2

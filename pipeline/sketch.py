@@ -81,8 +81,8 @@ class Scan:
         packed = numkong.dots_pack(queries)
         blocks = -(-used // _BLOCK)
         spans = -(-blocks // _SPAN)
-        lowest = np.iinfo(np.int32).min
-        self._best = np.full((spans, _SPAN, _GROUPS, len(queries)), lowest, np.int32)
+        self._best = np.empty((spans, _SPAN, _GROUPS, len(queries)), np.int32)
+        self._best[-1:] = np.iinfo(np.int32).min  # the last span may have fewer blocks
         self._top = np.empty((len(queries), spans, _GROUPS), np.int32)
 
         def compare(span: int) -> None:
