@@ -17,6 +17,8 @@ from pipeline.errors import EngineFailure
 
 log = logging.getLogger(__name__)
 
+GPU_BACKENDS = ("tensorrt", "tensorrt-rtx")  # they take pictures that lie on the GPU
+
 DEFAULT_REID = Path(__file__).parent / "weights" / "mspf_x0_25.onnx"
 
 
@@ -66,7 +68,7 @@ class Embedder:
         self.engine = engine
         self.dimension = dimension
         self._size_wh = (int(shape[3]), int(shape[2]))
-        self._cutter = gpu_cutter(self._size_wh) if "device" in engine.metadata else None
+        self._cutter = gpu_cutter(self._size_wh) if engine.backend in GPU_BACKENDS else None
 
     @classmethod
     def load(cls, config: ReidConfig) -> "Embedder":

@@ -62,7 +62,7 @@ class OnGpu(FakeEngine):
 
 def gpu_describer():
     like = colour_describer()
-    return OnGpu(like.inputs, like.outputs, {**like.metadata, "device": "Toy"}, like.function)
+    return OnGpu(like.inputs, like.outputs, like.metadata, like.function, backend="tensorrt")
 
 
 def test_a_network_on_a_gpu_gets_crops_that_were_cut_there(monkeypatch):
@@ -78,7 +78,7 @@ def test_where_the_gpu_does_not_cut_right_the_cpu_does_and_says_so(monkeypatch, 
     monkeypatch.setattr(cuda, "gpu", lambda: cuda.Gpu("Toy", "9.0", "1"))
     monkeypatch.setattr(fake_gpu, "cut", lambda frame, boxes, size_hw: np.zeros((len(boxes), 3, *size_hw), np.float32))
     like = colour_describer()
-    engine = FakeEngine(like.inputs, like.outputs, {**like.metadata, "device": "Toy"}, like.function)
+    engine = FakeEngine(like.inputs, like.outputs, like.metadata, like.function, backend="tensorrt")
     image = picture((0, 0, 20, 40, RED))
     assert Embedder(engine, "f").embed([crop(image, 0, 0, 20, 40)]) == pytest.approx(unit(1, 0, 0)[None])
     assert "crops are cut on the CPU: the GPU's are off by" in caplog.text
@@ -87,7 +87,7 @@ def test_where_the_gpu_does_not_cut_right_the_cpu_does_and_says_so(monkeypatch, 
 @pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is an NVIDIA driver")
 def test_where_the_kernel_cannot_be_had_the_cpu_cuts_and_says_so(caplog):
     like = colour_describer()
-    engine = FakeEngine(like.inputs, like.outputs, {**like.metadata, "device": "Toy"}, like.function)
+    engine = FakeEngine(like.inputs, like.outputs, like.metadata, like.function, backend="tensorrt")
     Embedder(engine, "f")
     assert "crops are cut on the CPU: no NVIDIA driver here" in caplog.text
 
