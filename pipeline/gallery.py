@@ -58,14 +58,14 @@ class Gallery:
 
     Prototypes lie in one array without gaps; `_place` holds the rows of each identity, one of them repeated up to P.
     Row 0 is zero and nobody's: the place of those without prototypes.
-    No call works longer when more are known, but for `similarity`: arrays grow in place, and a new sketch a little with
-    every few writes, while the one before it still serves.
-    Memory: 4 D bytes a prototype, 4 more for each that an identity may have, and about 1 kB an identity.
+    No change takes longer when more are known: arrays grow in place, and a new sketch a little with every prototype
+    written, while the one before it still serves. Choosing its axes is the longest, 20 ms of a core when D is 512.
+    Memory: 4 D + 132 bytes a prototype, 4 more for each that an identity may have, and about 1 kB an identity.
 
     Args:
         dimension: D, length of an embedding.
         prototypes: P, most prototypes an identity keeps; beyond it the two most similar are averaged.
-        sketched_from: prototypes from which `nearest` asks a sketch (128 bytes more for each) where to look.
+        sketched_from: prototypes from which `nearest` asks a sketch where to look.
     """
 
     def __init__(self, dimension: int, prototypes: int, sketched_from: int = _SKETCHED_FROM) -> None:
@@ -102,8 +102,7 @@ class Gallery:
     def nearest(self, queries: F32, count: int, each: Each = map) -> Nearest:
         """The `count` identities, or all where they are fewer, that each query (Q, D) resembles most.
 
-        Similarities are exact; in a large gallery one of them may be missed (measured on 100,000 people: none of
-        256 by `make bench`).
+        Similarities are exact; in a large gallery one of a thousand may be missed (docs/architecture.md, The gallery).
 
         Args:
             each: how to work on parts of it; the map of a thread pool uses more cores.
@@ -120,7 +119,7 @@ class Gallery:
     def candidates(self, queries: F32, count: int, beside: Collection[int] = ()) -> Candidates:
         """Those of `beside` who are known, and the `count` others that each query (Q, D) resembles most.
 
-        In a small gallery all others. In the column order of `similarity`, and as exact as `nearest`.
+        In a small gallery all others. In the column order of `similarity`, and as sure as `nearest`.
         """
         if self._sketch is None or len(self) <= count + len(beside):
             return Candidates(self.ids, self.similarity(queries))
