@@ -13,7 +13,7 @@ from engines import calibration
 from engines.engine import Array, EngineError
 from engines.gate import golden_path
 
-FEWEST_CHANNELS = 16
+FEWEST_CHANNELS = 32
 OLDEST_OPSET = 13  # the first with a scale for each channel
 
 
@@ -88,9 +88,10 @@ def quantise(graph: onnx.GraphProto, names: Collection[str], grids: Mapping[str,
 
 
 def dense_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions of one group between at least 16 channels each, in the order of the graph.
+    """Names of the convolutions of one group between at least 32 channels each, in the order of the graph.
 
-    Fewer are stems and the gates on pooled channels: they gain nothing in int8 and lose most.
+    Fewer are stems, gates on pooled channels and the narrow ends of heads: they gain nothing in int8 and lose most
+    (docs/engines.md).
     """
     shapes = {weight.name: weight.dims for weight in model.graph.initializer}
     return [

@@ -13,7 +13,7 @@ from engines.precision import dense_convolutions, to_float16, to_int8, unfold_ha
 from engines.tensorrt_builder import build, plan_key
 
 RNG = np.random.default_rng(0)
-BATCHES = [RNG.random((2, 16, 6, 6), np.float32) for _ in range(3)]
+BATCHES = [RNG.random((2, 32, 6, 6), np.float32) for _ in range(3)]
 
 
 def array(name: str, *shape: int, dtype: type = np.float32) -> onnx.TensorProto:
@@ -27,20 +27,20 @@ def separable(tmp_path: Path) -> Path:
         helper.make_node("Cast", ["stored"], ["first"], to=TensorProto.FLOAT),
         helper.make_node("Conv", ["images", "first", "bias"], ["a"], name="dense1"),
         helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Conv", ["b", "depthwise"], ["c"], name="depthwise", group=16, pads=[1] * 4),
+        helper.make_node("Conv", ["b", "depthwise"], ["c"], name="depthwise", group=32, pads=[1] * 4),
         helper.make_node("Conv", ["c", "last"], ["d"], name="dense2"),
         helper.make_node("GlobalAveragePool", ["d"], ["e"]),
         helper.make_node("Conv", ["e", "squeeze"], ["f"], name="gate1"),
         helper.make_node("Conv", ["f", "excite"], ["g"], name="gate2"),
         helper.make_node("Flatten", ["g"], ["rows"]),
     ]
-    weights = [array("stored", 16, 16, 1, 1, dtype=np.float16), array("bias", 16), array("depthwise", 16, 1, 3, 3)]
+    weights = [array("stored", 32, 32, 1, 1, dtype=np.float16), array("bias", 32), array("depthwise", 32, 1, 3, 3)]
     graph = helper.make_graph(
         nodes,
         "separable",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 16, 6, 6])],
-        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["batch", 32])],
-        [*weights, array("last", 32, 16, 1, 1), array("squeeze", 4, 32, 1, 1), array("excite", 32, 4, 1, 1)],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 32, 6, 6])],
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["batch", 48])],
+        [*weights, array("last", 48, 32, 1, 1), array("squeeze", 4, 48, 1, 1), array("excite", 48, 4, 1, 1)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     helper.set_model_props(model, {"kind": "toy"})
@@ -59,9 +59,9 @@ def joined(tmp_path: Path) -> Path:
     graph = helper.make_graph(
         nodes,
         "joined",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 16, 6, 6])],
-        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["batch", 16, 6, 6])],
-        [array("first", 16, 16, 1, 1), array("second", 16, 32, 1, 1)],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 32, 6, 6])],
+        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["batch", 32, 6, 6])],
+        [array("first", 32, 32, 1, 1), array("second", 32, 64, 1, 1)],
     )
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path := tmp_path / "j.onnx"
@@ -99,7 +99,7 @@ def test_int8_is_symmetric_with_float_biases_and_a_scale_for_every_output_channe
     values = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
     nodes = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     assert all(values[node.input[2]].dtype == np.int8 and not values[node.input[2]].any() for node in nodes)
-    assert sorted({values[node.input[1]].size for node in nodes}) == [1, 16, 32]
+    assert sorted({values[node.input[1]].size for node in nodes}) == [1, 32, 48]
     assert values["bias"].dtype == np.float32
     assert values["depthwise"].dtype == np.float32
 
@@ -171,7 +171,7 @@ def test_weights_that_are_cast_twice_become_float_in_both_places(separable: Path
     graph = onnx.load(separable).graph
     graph.node.insert(1, helper.make_node("Cast", ["stored"], ["again"], to=TensorProto.FLOAT))
     graph.node.append(helper.make_node("Conv", ["images", "again"], ["second"], name="dense3"))
-    graph.output.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, ["batch", 16, 6, 6]))
+    graph.output.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, ["batch", 32, 6, 6]))
     unfold_halved_weights(graph)
     values = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
     assert "Cast" not in {node.op_type for node in graph.node}
@@ -186,7 +186,7 @@ def test_weights_that_only_a_branch_reads_stay(separable: Path) -> None:
         [helper.make_node("Identity", ["last"], ["chosen"])],
         "branch",
         [],
-        [helper.make_tensor_value_info("chosen", TensorProto.FLOAT, [32, 16, 1, 1])],
+        [helper.make_tensor_value_info("chosen", TensorProto.FLOAT, [48, 32, 1, 1])],
     )
     graph.input.append(helper.make_tensor_value_info("whether", TensorProto.BOOL, []))
     graph.node.insert(0, helper.make_node("If", ["whether"], ["weights"], then_branch=branch, else_branch=branch))
