@@ -15,6 +15,7 @@ from engines.reference import Examples
 
 logger = logging.getLogger(__name__)
 
+REVISION = 2  # of how the back ends compile a network; with another, nothing remembered counts
 PRECISIONS = ("auto", "f32", "bf16", "f16")
 
 
@@ -209,7 +210,7 @@ def passed_path(path: Path, engine: Engine, row: Backend, inputs: Array | None) 
         "precision": engine.precision,
         "device": engine.metadata.get("device") or processor(),
         "plan": engine.metadata.get("plan_sha256"),
-        "gate": gate.PROTOCOL,
+        "gate": [REVISION, *gate.PROTOCOL],
     }
     return cache.cache_dir() / "passed" / f"{path.stem}-{cache.digest(facts)}.json"
 
@@ -228,7 +229,7 @@ def choice_path(asked: Asked) -> Path:
         "precision": asked.precision,
         "threads": asked.threads or os.cpu_count(),
         "device": processor(),
-        "gate": gate.PROTOCOL,
+        "gate": [REVISION, *gate.PROTOCOL],
     }
     return cache.cache_dir() / "quickest" / f"{asked.path.stem}-{cache.digest(facts)}.json"
 

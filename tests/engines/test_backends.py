@@ -115,6 +115,15 @@ def test_openvino_multiplies_in_the_precision_it_reports(network: Path) -> None:
     assert engines.load(network, "openvino").precision in ("f32", "bf16", "f16")
 
 
+def test_pixels_are_not_rounded_to_bf16(network: Path) -> None:
+    try:
+        engine = engines.load(network, "openvino", "bf16")
+    except engines.EngineError as error:
+        pytest.skip(str(error))
+
+    np.testing.assert_allclose(engine(images(4))[0], expected(images(4)), rtol=1e-5)
+
+
 def test_a_precision_that_is_not_to_be_had_is_refused(network: Path) -> None:
     with pytest.raises(engines.EngineError, match="ONNX Runtime computes in f32 on a CPU, not bf16"):
         engines.load(network, "onnxruntime", "bf16")
