@@ -77,6 +77,7 @@ def export_onnx(network: MSPF, path: Path, size_hw: tuple[int, int], facts: Mapp
     pool_globally(model.graph)
     name_patch_batches(model)
     halve_large_weights(model.graph)
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = int(facts["descriptor_length"])
     onnx.helper.set_model_props(model, dict(facts))
     onnx.checker.check_model(model)
     onnx.save(model, path)

@@ -45,6 +45,8 @@ class MSPFConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         whole: what sees the whole image: the modified OSFA, or to compare with, OSNet as published or nothing at all.
         pool: how f_G and the patch levels pool their maps; GeM learns where between mean and maximum to stand
             (Radenovic et al., TPAMI 2019, arXiv 1711.02512).
+        unit_branches: the descriptor has f_G and f_M at unit length each, not g as a whole; in a narrow network f_M is
+            shorter than f_G and would be drowned by it (measured: docs/mspf.md).
         compact: length of the projection that ends the network at run time; 0 leaves it out.
     """
 
@@ -61,6 +63,7 @@ class MSPFConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     instance_norm: bool = False
     whole: Literal["osfa", "osnet", "none"] = "osfa"
     pool: Literal["max", "gem"] = "max"
+    unit_branches: bool = False
     compact: int = 512
 
     def __post_init__(self) -> None:
@@ -270,7 +273,10 @@ class MSPF(nn.Module):
     def describe(self, images: Tensor) -> Tensor:
         """The full descriptor [L2(bn(g)), L2(bn(f_L))]: (B, 3, H, W) -> (B, 5120 at width 1.0)."""
         fused, local = self.features(images)
-        parts = (self.fused_neck(fused), self.local_neck(local))
+        parts = [self.fused_neck(fused), self.local_neck(local)]
+        if self.config.unit_branches:
+            lengths = self.config.global_length, self.config.fused_length - self.config.global_length
+            parts[:1] = parts[0].split([length for length in lengths if length], dim=1)
         return torch.cat([functional.normalize(part, dim=1) for part in parts], 1)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ SIZE_HW = (128, 64)
 @pytest.fixture(scope="module")
 def network() -> MSPF:
     torch.manual_seed(0)
-    return MSPF(MSPFConfig(width=0.25, pool_first=True)).eval()
+    return MSPF(MSPFConfig(width=0.25, pool_first=True, unit_branches=True)).eval()
 
 
 @pytest.fixture(scope="module")

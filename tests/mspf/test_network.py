@@ -23,6 +23,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"whole": "none"},
     {"pool": "gem"},
     {"pool": "gem", "add": "map"},
+    {"unit_branches": True},
+    {"unit_branches": True, "patches": "none"},
     {"compact": 0},
     {"width": 0.5},
     {"width": 0.75},
@@ -158,3 +160,17 @@ def test_seeded_patch_bodies_equal_the_global_body() -> None:
     for body in network.patch_bodies:
         for name, tensor in network.whole.body.state_dict().items():
             torch.testing.assert_close(body.state_dict()[name], tensor)
+
+
+def test_branches_are_brought_to_unit_length_together_or_each() -> None:
+    images = torch.rand(2, 3, 64, 32)
+    torch.manual_seed(0)
+    together = MSPF(MSPFConfig(width=0.25, compact=0)).eval()
+    each = MSPF(MSPFConfig(width=0.25, compact=0, unit_branches=True)).eval()
+    each.load_state_dict(together.state_dict())
+
+    for network, ends in ((together, (640, 4736)), (each, (512, 640, 4736))):
+        parts = network.describe(images).tensor_split(ends[:-1], dim=1)
+        for part in parts:
+            torch.testing.assert_close(part.norm(dim=1), torch.ones(2))
+    assert not torch.equal(together.describe(images), each.describe(images))
