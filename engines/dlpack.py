@@ -58,7 +58,8 @@ def read(capsule: object) -> DeviceArray:
     if tensor.code not in KINDS or tensor.lanes != 1:
         raise EngineError(f"an array on the GPU is of DLPack's type {tensor.code}; pass integers or floats")
     packed = tuple(int(np.prod(shape[axis + 1 :])) for axis in range(tensor.axes))
-    if tensor.strides and tuple(tensor.strides[: tensor.axes]) != packed:
+    steps = zip(shape, tensor.strides[: tensor.axes], packed, strict=True) if tensor.strides else ()
+    if any(side > 1 and step != wanted for side, step, wanted in steps):
         raise EngineError("an array on the GPU has gaps or another order; pass a contiguous one")
     dtype = np.dtype(f"{KINDS[tensor.code]}{tensor.bits // 8}")
     return DeviceArray(int(tensor.data or 0) + tensor.byte_offset, shape, dtype, DEFAULT_STREAM)

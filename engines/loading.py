@@ -225,6 +225,7 @@ def choice_path(asked: Asked) -> Path:
     """The file that says which back end is the quickest for this network, precision, threads and machine."""
     facts = {
         "network": cache.sha256(asked.path),
+        "reference": reference.digest(asked.path, None),
         "versions": {name: version(row.package or row.requires) for name, row in BACKENDS.items()},
         "precision": asked.precision,
         "threads": asked.threads or os.cpu_count(),

@@ -125,6 +125,8 @@ def _read(path: Path) -> onnx.ModelProto:
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         raise EngineError(f"{path}: it is quantised already; give the float32 network")
     unfold_halved_weights(model.graph)
+    for number, node in enumerate(model.graph.node):
+        node.name = node.name or f"node_{number}"
     return model
 
 

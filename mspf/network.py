@@ -271,7 +271,7 @@ class MSPF(nn.Module):
         return cast(Tensor, self.patch_pool(maps)) if self.config.add == "vector" else maps
 
     def describe(self, images: Tensor) -> Tensor:
-        """The full descriptor [L2(bn(g)), L2(bn(f_L))]: (B, 3, H, W) -> (B, 5120 at width 1.0)."""
+        """The full descriptor [L2(bn(g)), L2(bn(f_L))]: (B, 3, H, W) -> (B, 5120 at width 1.0); see `unit_branches`."""
         fused, local = self.features(images)
         parts = [self.fused_neck(fused), self.local_neck(local)]
         if self.config.unit_branches:

@@ -119,7 +119,7 @@ class Trainer:
         advice = "lower lr, or set precision: float32"
         if not self.loss_sum.isfinite():
             raise RunError(f"step {self.steps}: the loss is {float(self.loss_sum)}; {advice}")
-        if not all(tensor.isfinite().all() for tensor in self._network_tensors):
+        if not all(tensor.isfinite().all() for tensor in (*self._network_tensors, *_floating(self.losses))):
             raise RunError(f"step {self.steps}: a gradient left weights that are no numbers; {advice}")
 
     def state(self) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _live(site: Site, out: Path, video: bool, seconds: float | None) -> Summary:
     # Here, since every worker would export and build for itself, and be killed as silent when that takes long.
     detector = msgspec.structs.replace(site.detector, model=str(resolve_detector(site.detector.model)))
     site = msgspec.structs.replace(site, detector=detector)
-    prepare(site)
+    prepare(site, out / "pipeline.log")
     with _progress() as show:
         return Supervisor(site, out, video=video, seconds=seconds, on_progress=show).run()
 

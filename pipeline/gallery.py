@@ -126,7 +126,8 @@ class Gallery:
         apart = np.array([self._slot[who] for who in beside if who in self._slot], np.int32)
         scan = self._sketch.scan(queries)
         near = [self._near(scan, query, row, count, apart).ids for query, row in enumerate(queries)]
-        slots = np.unique(np.concatenate([apart, *([self._slot[who] for who in ids.tolist()] for ids in near)]))
+        others = [self._slot[who] for ids in near for who in ids.tolist()]
+        slots = np.union1d(apart, np.array(others, np.int32))
         cosine = queries @ self._rows.take(self._place[slots].ravel(), axis=0).T
         best: F32 = cosine.reshape(len(queries), len(slots), -1).max(axis=2)
         return Candidates(self._ids[slots], best)
@@ -273,7 +274,7 @@ class Gallery:
     def _renew_sketch(self) -> None:
         """Brings the next sketch forward; it is begun, on the axes of who is known then, when as many rows were written
         as there were when the one before it was begun."""
-        if self._used <= self._sketched_from:
+        if 2 * self._used <= self._sketched_from or (self._sketch is None and self._used <= self._sketched_from):
             self._sketch = self._next = None
         elif self._next is not None:
             done = len(self._next)

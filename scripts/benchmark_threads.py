@@ -99,8 +99,9 @@ def workers(count: int, path: Path) -> Iterator[list[Connection]]:
     spawn = get_context("spawn")
     pipes = [spawn.Pipe() for _ in range(count)]
     processes = [spawn.Process(target=serve, args=(theirs, path), daemon=True) for _, theirs in pipes]
-    for process in processes:
+    for process, (_, theirs) in zip(processes, pipes, strict=True):
         process.start()
+        theirs.close()  # so that a worker that dies is heard of
     try:
         for ours, _ in pipes:
             ours.recv()

@@ -39,13 +39,14 @@ def test_networks_are_loaded_or_the_wrong_one_is_named(tmp_path: Path) -> None:
 def test_networks_are_proven_before_a_worker_needs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MSPF_PIPELINE_CACHE", str(tmp_path))
     detector, reid = write_detector(tmp_path / "detector.onnx"), write_reid(tmp_path / "reid.onnx")
-    prepare(site(detector, reid))
+    prepare(site(detector, reid), tmp_path / "pipeline.log")
     assert sorted(path.name.split("-")[0] for path in (tmp_path / "passed").iterdir()) == ["detector", "reid"]
+    assert "reid.onnx: proven on" in (tmp_path / "pipeline.log").read_text()
 
 
 def test_a_network_that_does_not_load_fails_before_any_worker_starts(tmp_path: Path) -> None:
     with pytest.raises(EngineFailure, match="no such network file"):
-        prepare(site(tmp_path / "none.onnx", "default"))
+        prepare(site(tmp_path / "none.onnx", "default"), tmp_path / "pipeline.log")
 
 
 def test_ctrl_c_while_the_networks_are_loaded_leaves_no_word_and_no_process(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_ctrl_c_while_the_networks_are_loaded_leaves_no_word_and_no_process(tmp_
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=environment
     ) as run:
-        while run.poll() is None and not (children := psutil.Process(run.pid).children(recursive=True)):
+        while run.poll() is None and len(children := psutil.Process(run.pid).children(recursive=True)) < 2:
             time.sleep(0.01)
         os.killpg(run.pid, signal.SIGINT)
         said, _ = run.communicate(timeout=60)
