@@ -3,7 +3,7 @@
 import signal
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
@@ -22,7 +22,6 @@ from pipeline.detector import Detector, example_input
 from pipeline.embedder import DEFAULT_REID, Embedder
 from pipeline.errors import EngineFailure, PipelineError
 from pipeline.export_detector import resolve_detector
-from pipeline.processes import log_to
 
 TIMED_BATCHES = (1, 8, 32)
 ROUNDS = 20
@@ -114,21 +113,21 @@ def latency_ms(engine: engines.Engine, batch: int) -> float:
     return 1000 * statistics.median(taken[ROUNDS // 2 :])
 
 
-def prepare(site: Site, log: Path) -> None:
+def prepare(site: Site, open_log: Callable[[], None]) -> None:
     """Load a site's networks once in a process of its own, which ends.
 
     So plans are built, kernels compiled and networks proven before a worker needs them, which is killed when it is
     silent for long.
 
     Args:
-        log: the run's; what was proven and chosen is told there.
+        open_log: called first in that process, so that what is proven and chosen is told in the run's log.
 
     Raises:
         ConfigError, EngineFailure: the networks cannot be loaded.
     """
     spawn = get_context("spawn")
     answer, tell = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=_load_and_tell, args=(site, log, tell), daemon=True)
+    process = spawn.Process(target=_load_and_tell, args=(site, open_log, tell), daemon=True)
     resource_tracker.ensure_running()  # its start would unblock the signal
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the new process inherits it: Ctrl-C is ours to handle
     try:
@@ -150,10 +149,10 @@ def prepare(site: Site, log: Path) -> None:
         raise failure
 
 
-def _load_and_tell(site: Site, log: Path, connection: Connection) -> None:
+def _load_and_tell(site: Site, open_log: Callable[[], None], connection: Connection) -> None:
     failure: PipelineError | None = None
     try:
-        log_to(log, "prepare")
+        open_log()
         load_networks(site)
     except PipelineError as error:
         failure = error

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -121,7 +122,7 @@ def _live(site: Site, out: Path, video: bool, seconds: float | None) -> Summary:
     # Here, since every worker would export and build for itself, and be killed as silent when that takes long.
     detector = msgspec.structs.replace(site.detector, model=str(resolve_detector(site.detector.model)))
     site = msgspec.structs.replace(site, detector=detector)
-    prepare(site, out / "pipeline.log")
+    prepare(site, partial(log_to, out / "pipeline.log", "prepare"))
     with _progress() as show:
         return Supervisor(site, out, video=video, seconds=seconds, on_progress=show).run()
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ from pipeline.build import load_networks, prepare, site_networks
 from pipeline.config import CameraConfig, DetectorConfig, ReidConfig, Site
 from pipeline.embedder import DEFAULT_REID
 from pipeline.errors import EngineFailure
+from pipeline.processes import log_to
 from tests.pipeline.networks import write_detector, write_reid
 
 
@@ -39,14 +41,14 @@ def test_networks_are_loaded_or_the_wrong_one_is_named(tmp_path: Path) -> None:
 def test_networks_are_proven_before_a_worker_needs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MSPF_PIPELINE_CACHE", str(tmp_path))
     detector, reid = write_detector(tmp_path / "detector.onnx"), write_reid(tmp_path / "reid.onnx")
-    prepare(site(detector, reid), tmp_path / "pipeline.log")
+    prepare(site(detector, reid), partial(log_to, tmp_path / "pipeline.log", "prepare"))
     assert sorted(path.name.split("-")[0] for path in (tmp_path / "passed").iterdir()) == ["detector", "reid"]
     assert "reid.onnx: proven on" in (tmp_path / "pipeline.log").read_text()
 
 
 def test_a_network_that_does_not_load_fails_before_any_worker_starts(tmp_path: Path) -> None:
     with pytest.raises(EngineFailure, match="no such network file"):
-        prepare(site(tmp_path / "none.onnx", "default"), tmp_path / "pipeline.log")
+        prepare(site(tmp_path / "none.onnx", "default"), partial(log_to, tmp_path / "pipeline.log", "prepare"))
 
 
 def test_ctrl_c_while_the_networks_are_loaded_leaves_no_word_and_no_process(tmp_path: Path) -> None:
