@@ -1,6 +1,6 @@
 """Embeddings of lists of images, by a torch network or by an exported one that is handed in as a function."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from mspf.metrics import Described
 from mspf.network import MSPF
 from mspf.normalisation import MEAN, STD, normalise
 
-Describe = Callable[[U8], tuple[F32, ...]]  # RGB (N, H, W, 3) -> rows (N, D) of every descriptor there is
+Describe = Callable[[U8], Mapping[str, F32]]  # RGB (N, H, W, 3) -> rows (N, D) of every descriptor, by its name
 BATCH = 64
 
 
@@ -19,12 +19,36 @@ def torch_describer(network: MSPF) -> Describe:
     """Describes by the compact head, if the network has one, and by the full descriptor."""
 
     @torch.inference_mode()
-    def describe(images: U8) -> tuple[F32, ...]:
-        full = network.describe(normalise(torch.from_numpy(images).permute(0, 3, 1, 2).float()))
-        rows = (full,) if network.compact is None else (functional.normalize(network.compact(full)), full)
-        return tuple(row.numpy() for row in rows)
+    def describe(images: U8) -> Mapping[str, F32]:
+        full = network.describe(_as_input(images))
+        compact = {} if network.compact is None else {"compact": functional.normalize(network.compact(full)).numpy()}
+        return {**compact, "full": full.numpy()}
 
     return describe
+
+
+def part_describer(network: MSPF) -> Describe:
+    """Describes by what the full descriptor is made of: each part that there is alone, and together in every way."""
+
+    @torch.inference_mode()
+    def describe(images: U8) -> Mapping[str, F32]:
+        fused, local = network.features(_as_input(images))
+        length = network.config.global_length
+        necked = network.fused_neck(fused)
+        parts = {"f_G": necked[:, :length], "f_M": necked[:, length:], "f_L": network.local_neck(local)}
+        unit = {name: functional.normalize(part) for name, part in parts.items() if part.shape[1]}
+        if {"f_G", "f_M"} <= unit.keys():
+            unit["g"] = functional.normalize(necked)
+        together = (("f_G", "f_L"), ("f_M", "f_L"), ("g", "f_L"), ("f_G", "f_M"), ("f_G", "f_M", "f_L"))
+        joined = {" + ".join(names): [unit[n] for n in names] for names in together if unit.keys() >= set(names)}
+        return {name: rows.numpy() for name, rows in (unit | {n: torch.cat(j, 1) for n, j in joined.items()}).items()}
+
+    return describe
+
+
+def _as_input(images: U8) -> torch.Tensor:
+    """RGB (N, H, W, 3) -> what the network takes, (N, 3, H, W) normalised."""
+    return normalise(torch.from_numpy(images).permute(0, 3, 1, 2).float())
 
 
 def exported_describer(run: Callable[[F32], Sequence[F32]], normalised: bool = False) -> Describe:
@@ -35,31 +59,29 @@ def exported_describer(run: Callable[[F32], Sequence[F32]], normalised: bool = F
     """
     mean, std = (np.array(values, np.float32)[:, None, None] * 255 for values in (MEAN, STD))
 
-    def describe(images: U8) -> tuple[F32, ...]:
+    def describe(images: U8) -> Mapping[str, F32]:
         batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
-        return (np.asarray(run((batch - mean) / std if normalised else batch)[0], np.float32),)
+        return {"exported": np.asarray(run((batch - mean) / std if normalised else batch)[0], np.float32)}
 
     return describe
 
 
 def describe_all(
     images: ImageList, describe: Describe, size_hw: tuple[int, int], flip: bool = False
-) -> tuple[Described, ...]:
-    """Unit rows of all images, one set for each descriptor; images are read a batch at a time.
+) -> dict[str, Described]:
+    """Unit rows of all images for each descriptor, by its name; images are read a batch at a time.
 
     Args:
         flip: sum the unit rows of each image and its mirror image.
     """
-    batches: list[tuple[F32, ...]] = []
+    batches: dict[str, list[F32]] = {}
     for start in range(0, len(images), BATCH):
         pixels = read_images(images.paths[start : start + BATCH], size_hw)
-        rows = [unit_rows(row) for row in describe(pixels)]
-        if flip:
-            mirrored = describe(np.ascontiguousarray(pixels[:, :, ::-1]))
-            rows = [unit_rows(row + unit_rows(other)) for row, other in zip(rows, mirrored, strict=True)]
-        batches.append(tuple(rows))
-    descriptors = zip(*batches, strict=True)
-    return tuple(Described(np.concatenate(rows), images.pids, images.camids) for rows in descriptors)
+        mirrored = describe(np.ascontiguousarray(pixels[:, :, ::-1])) if flip else {}
+        for name, raw in describe(pixels).items():
+            rows = unit_rows(raw)
+            batches.setdefault(name, []).append(unit_rows(rows + unit_rows(mirrored[name])) if flip else rows)
+    return {name: Described(np.concatenate(rows), images.pids, images.camids) for name, rows in batches.items()}
 
 
 def unit_rows(rows: F32) -> F32:

@@ -63,12 +63,14 @@ class Result(msgspec.Struct, frozen=True):
     """One descriptor's scores; per cent, except for `thresholds`.
 
     Attributes:
+        descriptor: compact, full, exported (an ONNX file's), or parts of the full one.
         queries: how many were scored, which is those with a match.
         cmc: share of queries with a match among the first 1..50.
     """
 
     stamp: Stamp
     settings: Settings
+    descriptor: str
     descriptor_length: int
     query_images: int
     gallery_images: int
@@ -99,15 +101,16 @@ def choose_split(folder: Path, name: SplitName, ids: int = 150) -> Split:
     return held_out_split(images, ids if name == "held-out" else len(images))
 
 
-def describe_split(split: Split, describe: Describe, settings: Settings) -> Iterator[tuple[Described, Described]]:
-    """Query and gallery for each descriptor; the same object twice where they are the same images."""
+def describe_split(split: Split, describe: Describe, settings: Settings) -> Iterator[tuple[str, Described, Described]]:
+    """Each descriptor's name, query and gallery; the same object twice where they are the same images."""
     query = describe_all(split.query, describe, settings.size_hw, settings.flip)
-    if split.gallery is split.query:
-        return zip(query, query, strict=True)
-    return zip(query, describe_all(split.gallery, describe, settings.size_hw, settings.flip), strict=True)
+    alone = split.gallery is split.query
+    gallery = query if alone else describe_all(split.gallery, describe, settings.size_hw, settings.flip)
+    for name in query:
+        yield name, query[name], gallery[name]
 
 
-def score_described(query: Described, gallery: Described, settings: Settings, stamp: Stamp) -> Result:
+def score_described(name: str, query: Described, gallery: Described, settings: Settings, stamp: Stamp) -> Result:
     """The scores of one descriptor.
 
     Raises:
@@ -126,6 +129,7 @@ def score_described(query: Described, gallery: Described, settings: Settings, st
     return Result(
         stamp=stamp,
         settings=settings,
+        descriptor=name,
         descriptor_length=query.embeddings.shape[1],
         query_images=len(query),
         gallery_images=len(gallery),

@@ -6,7 +6,7 @@ python scripts/evaluate.py --weights W --data DIR --split everyone       each im
 python scripts/evaluate.py --weights W --clip VIDEO MOT_TRUTH            a clip: its first third against its last
 
 Several weights and folders give every pair of them. Of checkpoints and .safetensors the full descriptor is scored
-beside the compact one.
+beside the compact one; --parts scores what it is made of (f_G, f_M, f_L) alone and together.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import torch
 
 import engines
 from mspf.datasets import Split, list_images
-from mspf.descriptors import Describe, exported_describer, torch_describer
+from mspf.descriptors import Describe, exported_describer, part_describer, torch_describer
 from mspf.errors import MSPFError
 from mspf.figures import draw_cmc, draw_rankings
 from mspf.metrics import Described
@@ -40,10 +40,13 @@ class Network(NamedTuple):
     seed: str
 
 
-def load(path: Path, normalised: bool) -> Network:
+def load(path: Path, normalised: bool, parts: bool) -> Network:
     """The network of any file that can be scored."""
     if path.suffix in {".pt", ".safetensors"}:
-        facts, describe = read_facts(path), torch_describer(load_weights(path))
+        describer = part_describer if parts else torch_describer
+        facts, describe = read_facts(path), describer(load_weights(path))
+    elif parts:
+        raise ValueError(f"{path}: has no parts any more; --parts takes .pt and .safetensors")
     else:
         engine = engines.load(path)
         facts, describe = UNKNOWN | engine.metadata, exported_describer(engine, normalised)
@@ -80,7 +83,7 @@ def report(result: Result) -> str:
     """One line of scores and one for each threshold."""
     stamp, settings = result.stamp, result.settings
     options = [name for name in ("flip", "rerank", "ignore_cameras") if getattr(settings, name)]
-    head = f"{Path(stamp.weights).name} ({result.descriptor_length}) on {stamp.data} {stamp.split}"
+    head = f"{Path(stamp.weights).name} ({result.descriptor}, {result.descriptor_length}) on {stamp.data} {stamp.split}"
     scores = f"rank-1 {result.rank_1:.1f}  rank-5 {result.rank_5:.1f}  rank-10 {result.rank_10:.1f}"
     lines = [
         f"{' '.join([head, *options])}: {scores}  mAP {result.mean_ap:.1f}  mINP {result.mean_inp:.1f}"
@@ -97,8 +100,8 @@ def report(result: Result) -> str:
 def draw(folder: Path, split: Split, query: Described, gallery: Described, result: Result) -> None:
     """The first answers to eight queries, spread evenly over those there are."""
     rows = np.unique(np.linspace(0, len(query) - 1, 8).astype(int)).tolist()
-    weights, data = Path(result.stamp.weights), Path(result.stamp.data)
-    name = f"{weights.parent.name}_{weights.name}_{result.descriptor_length}_on_{data.parent.name}_{data.name}.png"
+    weights, data, descriptor = Path(result.stamp.weights), Path(result.stamp.data), result.descriptor.replace(" ", "")
+    name = f"{weights.parent.name}_{weights.name}_{descriptor}_on_{data.parent.name}_{data.name}.png"
     draw_rankings(folder / name, split, query, gallery, rows, ignore_cameras=result.settings.ignore_cameras)
 
 
@@ -115,6 +118,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--flip", action="store_true", help="describe images together with their mirror images")
     parser.add_argument("--rerank", action="store_true", help="by k-reciprocal neighbours")
     parser.add_argument("--ignore-cameras", action="store_true", help="for sets of one camera")
+    parser.add_argument("--parts", action="store_true", help="score what the full descriptor is made of")
     parser.add_argument("--fmr", type=float, nargs="+", default=(), metavar="RATE", help="same-person thresholds there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every result, stamped")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write first answers and CMC curves as PNG")
@@ -139,7 +143,7 @@ def run(options: argparse.Namespace) -> list[Result]:
     with tempfile.TemporaryDirectory() as scratch:
         chosen = list(splits(options, Path(scratch)))
         for path in options.weights:
-            network = load(path, options.normalise_outside)
+            network = load(path, options.normalise_outside, options.parts)
             size_hw = tuple(options.size or network.size_hw)
             settings = Settings(size_hw, options.flip, options.rerank, options.ignore_cameras, tuple(options.fmr))
             for data, name, split in chosen:
@@ -152,8 +156,8 @@ def run(options: argparse.Namespace) -> list[Result]:
                     split=name,
                     protocol=PROTOCOLS[settings.ignore_cameras],
                 )
-                for query, gallery in describe_split(split, network.describe, settings):
-                    results.append(score_described(query, gallery, settings, stamp))
+                for descriptor, query, gallery in describe_split(split, network.describe, settings):
+                    results.append(score_described(descriptor, query, gallery, settings, stamp))
                     print(report(results[-1]), flush=True)
                     if options.figures:
                         draw(options.figures, split, query, gallery, results[-1])
@@ -175,8 +179,7 @@ def main() -> None:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
     if options.figures:
         curves = {
-            f"{'/'.join(Path(r.stamp.weights).parts[-2:])} ({r.descriptor_length}) on {r.stamp.data}": r.cmc
-            for r in results
+            f"{'/'.join(Path(r.stamp.weights).parts[-2:])} ({r.descriptor}) on {r.stamp.data}": r.cmc for r in results
         }
         draw_cmc(options.figures / "cmc.png", curves)
 

@@ -27,7 +27,7 @@ def describe_people(network: MSPF, images: ImageList, count: int, size_hw: tuple
     order = np.random.default_rng(0).permutation(np.unique(images.pids))
     sizes = np.array([(images.pids == pid).sum() for pid in order])
     chosen = images.where(np.isin(images.pids, order[np.cumsum(sizes) - sizes < count]))
-    full = describe_all(chosen, torch_describer(network), size_hw)[-1]
+    full = describe_all(chosen, torch_describer(network), size_hw)["full"]
     return People(torch.from_numpy(full.embeddings), full.pids)
 
 

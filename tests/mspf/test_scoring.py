@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mspf.datasets import F32, U8
-from mspf.descriptors import describe_all, exported_describer, torch_describer
+from mspf.descriptors import describe_all, exported_describer, part_describer, torch_describer
 from mspf.figures import RIGHT, WRONG, draw_cmc, draw_rankings, first_answers, framed
 from mspf.network import MSPF, MSPFConfig
 from mspf.scoring import PROTOCOLS, Settings, Stamp, choose_split, describe_split, file_sha256, score_described
@@ -24,10 +24,10 @@ def write(folder: Path, name: str, value: int, left: int | None = None) -> None:
     cv2.imwrite(str(folder / name), picture)
 
 
-def brightness(images: U8) -> tuple[F32, ...]:
+def brightness(images: U8) -> dict[str, F32]:
     """An angle from the mean of the left half, and one from the mean of all."""
-    means = [images[:, :, :4].mean((1, 2, 3)), images.mean((1, 2, 3))]
-    return tuple(np.stack((np.cos(m / 255), np.sin(m / 255)), 1).astype(np.float32) for m in means)
+    means = {"left": images[:, :, :4].mean((1, 2, 3)), "all": images.mean((1, 2, 3))}
+    return {name: np.stack((np.cos(m / 255), np.sin(m / 255)), 1).astype(np.float32) for name, m in means.items()}
 
 
 @pytest.fixture
@@ -41,9 +41,10 @@ def market(tmp_path: Path) -> Path:
 
 def test_a_data_set_is_scored_by_every_descriptor_with_its_stamp(market: Path) -> None:
     split = choose_split(market, "test")
-    results = [score_described(*pair, SETTINGS, STAMP) for pair in describe_split(split, brightness, SETTINGS)]
+    results = [score_described(*one, SETTINGS, STAMP) for one in describe_split(split, brightness, SETTINGS)]
 
     assert [(result.query_images, result.gallery_images, result.people) for result in results] == [(2, 4, 2)] * 2
+    assert [result.descriptor for result in results] == ["left", "all"]
     assert results[0].rank_1 == 50
     assert results[0].mean_ap == pytest.approx(75)
     assert results[0].stamp == STAMP
@@ -52,31 +53,31 @@ def test_a_data_set_is_scored_by_every_descriptor_with_its_stamp(market: Path) -
 
 def test_thresholds_come_with_the_scores_where_asked(market: Path) -> None:
     settings = Settings(size_hw=(16, 8), false_match_rates=(0.0, 0.5))
-    query, gallery = next(iter(describe_split(choose_split(market, "test"), brightness, settings)))
+    name, query, gallery = next(iter(describe_split(choose_split(market, "test"), brightness, settings)))
 
-    thresholds = score_described(query, gallery, settings, STAMP).thresholds
+    thresholds = score_described(name, query, gallery, settings, STAMP).thresholds
     assert [found.false_match_rate for found in thresholds] == [0.0, 0.5]
     assert thresholds[0].min_similarity > thresholds[1].min_similarity
 
 
 def test_reranking_and_flipping_are_settings(market: Path) -> None:
     settings = Settings(size_hw=(16, 8), flip=True, rerank=True)
-    query, gallery = next(iter(describe_split(choose_split(market, "test"), brightness, settings)))
+    name, query, gallery = next(iter(describe_split(choose_split(market, "test"), brightness, settings)))
 
-    assert score_described(query, gallery, settings, STAMP).queries == 2
+    assert score_described(name, query, gallery, settings, STAMP).queries == 2
 
 
 def test_everyone_of_a_one_camera_folder_asks_for_the_others(tmp_path: Path) -> None:
     for name, value in (("0001_c1_1", 10), ("0001_c1_2", 12), ("0002_c1_1", 200), ("0002_c1_2", 205)):
         write(tmp_path, f"{name}.png", value)
     split = choose_split(tmp_path, "everyone")
-    query, gallery = next(iter(describe_split(split, brightness, SETTINGS)))
+    name, query, gallery = next(iter(describe_split(split, brightness, SETTINGS)))
 
     assert gallery is query
     with pytest.raises(ValueError, match="--ignore-cameras"):
-        score_described(query, gallery, SETTINGS, STAMP)
+        score_described(name, query, gallery, SETTINGS, STAMP)
     one_camera = Settings(size_hw=(16, 8), ignore_cameras=True)
-    assert score_described(query, gallery, one_camera, STAMP).mean_ap == 100
+    assert score_described(name, query, gallery, one_camera, STAMP).mean_ap == 100
     assert len(choose_split(tmp_path, "held-out", ids=1).query) == 2
 
 
@@ -85,7 +86,7 @@ def test_a_flipped_image_is_described_like_the_image(tmp_path: Path) -> None:
     write(tmp_path, "0001_c2_1.png", 200, left=10)
     images = choose_split(tmp_path, "everyone").query
 
-    plain, flipped = (describe_all(images, brightness, (16, 8), flip)[0].embeddings for flip in (False, True))
+    plain, flipped = (describe_all(images, brightness, (16, 8), flip)["left"].embeddings for flip in (False, True))
     assert not np.allclose(plain[0], plain[1])
     np.testing.assert_allclose(flipped[0], flipped[1], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(flipped, axis=1), 1, atol=1e-6)
@@ -96,17 +97,31 @@ def test_torch_gives_the_compact_and_the_full_descriptor_and_an_exported_one_its
     network = MSPF(MSPFConfig(width=0.25, patches="none", compact=8)).eval()
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 32, 3), dtype=np.uint8)
 
-    compact, full = torch_describer(network)(images)
-    assert (compact.shape, full.shape) == ((2, 8), (2, 4608))
-    (exported,) = exported_describer(lambda batch: (batch[:, :, 0, 0],))(images)
+    rows = torch_describer(network)(images)
+    assert {name: row.shape for name, row in rows.items()} == {"compact": (2, 8), "full": (2, 4608)}
+    exported = exported_describer(lambda batch: (batch[:, :, 0, 0],))(images)["exported"]
     np.testing.assert_array_equal(exported, images[:, 0, 0].astype(np.float32))
-    (normalised,) = exported_describer(lambda batch: (batch[:, :, 0, 0],), normalised=True)(images)
+    normalised = exported_describer(lambda batch: (batch[:, :, 0, 0],), normalised=True)(images)["exported"]
     np.testing.assert_allclose(normalised[:, 0], (exported[:, 0] / 255 - 0.485) / 0.229, rtol=1e-4)
+
+
+def test_a_network_is_described_by_its_parts_too() -> None:
+    torch.manual_seed(0)
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 32, 3), dtype=np.uint8)
+    for unit_branches, whole in ((True, "f_G + f_M + f_L"), (False, "g + f_L")):
+        network = MSPF(MSPFConfig(width=0.25, patches="2", unit_branches=unit_branches, compact=0)).eval()
+        parts = part_describer(network)(images)
+
+        assert [parts[name].shape[1] for name in ("f_G", "f_M", "f_L", "g")] == [512, 128, 4096, 640]
+        np.testing.assert_allclose(np.linalg.norm(parts["f_M"], axis=1), 1, atol=1e-6)
+        np.testing.assert_array_equal(parts[whole], torch_describer(network)(images)["full"])
+    alone = MSPF(MSPFConfig(width=0.25, patches="none", compact=0)).eval()
+    assert [*part_describer(alone)(images)] == ["f_G", "f_L", "f_G + f_L"]
 
 
 def test_matches_are_framed_green_and_false_ones_red(market: Path, tmp_path: Path) -> None:
     split = choose_split(market, "test")
-    query, gallery = next(iter(describe_split(split, brightness, SETTINGS)))
+    _, query, gallery = next(iter(describe_split(split, brightness, SETTINGS)))
 
     assert gallery.pids[first_answers(query, gallery, 0, 2)].tolist() == [1, 2]  # not the one of its own camera
     assert (
