@@ -5,6 +5,7 @@ from statistics import mean, stdev
 
 import msgspec
 
+from mspf.errors import RecipeError
 from mspf.recipe import TrainConfig
 from mspf.validation import Score
 
@@ -78,6 +79,19 @@ STUDIES = {
         ),
     ),
 }
+
+
+def chosen_rows(study: Study, names: Sequence[str]) -> Study:
+    """The first row and those named; all without names.
+
+    Raises:
+        RecipeError: no row has that name.
+    """
+    known = [variant.name for variant in study.variants]
+    if unknown := [name for name in names if name not in known]:
+        raise RecipeError(f"--row {unknown[0]}: {study.title} has {', '.join(known)}")
+    kept = [variant for variant in study.variants if not names or variant.name in (known[0], *names)]
+    return msgspec.structs.replace(study, variants=tuple(kept))
 
 
 def run_name(base: TrainConfig, config: TrainConfig) -> str:

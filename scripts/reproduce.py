@@ -27,7 +27,7 @@ from mspf.processes import Interrupts, joined_processes
 from mspf.recipe import TrainConfig, parse_changes, read_recipe
 from mspf.run import Place, train
 from mspf.run_directory import RunDirectory
-from mspf.studies import STUDIES, Study, Variant, markdown, run_name, tabulate
+from mspf.studies import STUDIES, Study, Variant, chosen_rows, markdown, run_name, tabulate
 from mspf.validation import Score, validate
 
 BEST = Path(__file__).parents[1] / "configs" / "train" / "best.yaml"
@@ -60,14 +60,16 @@ def show(study: Study, scores: Mapping[str, Sequence[Sequence[Score]]], protocol
     out.with_suffix(".md").write_text(f"{study.title}. {protocol}\n\n" + markdown([header, *rows]))
 
 
-def run_all(study: Study, options: argparse.Namespace, place: Place, stopped: Callable[[], bool]) -> bool:
+def run_all(options: argparse.Namespace, place: Place, stopped: Callable[[], bool]) -> bool:
     """Every seed of every variant, seeds outermost, so that a table is whole early; False when stopped."""
     folders = named_folders(options.data)
     changes = {"validation_ids": str(options.validation_ids), **parse_changes(options.set)}
     base = read_recipe(options.recipe, changes)
+    study = chosen_rows(STUDIES[options.study], options.row)
     changed = ", ".join(f"{key} {value}" for key, value in changes.items() if key != "validation_ids")
     protocol = f"Last {options.validation_ids} people of {', '.join(folders)} held out; {options.recipe.name}"
     protocol += f" with {changed}" if changed else ""
+    protocol += f", from {options.init}" if options.init else ""
     scores: dict[str, list[Sequence[Score]]] = {variant.name: [] for variant in study.variants}
     for seed in range(options.seeds):
         for variant in study.variants:
@@ -92,6 +94,7 @@ def main() -> None:
     parser.add_argument("--data", action="append", required=True, metavar="[NAME=]DIR")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recipe", type=Path, default=BEST)
+    parser.add_argument("--row", action="append", default=[], metavar="NAME", help="beside the first row, only these")
     parser.add_argument("--init", type=Path, help="weights that every run starts from")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--validation-ids", type=int, default=150)
@@ -107,7 +110,7 @@ def main() -> None:
     interrupts = Interrupts()
     try:
         with joined_processes(options.device) as place:
-            done = run_all(STUDIES[options.study], options, place, interrupts)
+            done = run_all(options, place, interrupts)
     except MSPFError as error:
         sys.exit(str(error))
     if not done:

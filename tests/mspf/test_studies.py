@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mspf.errors import RecipeError
 from mspf.network import MSPF
 from mspf.recipe import read_recipe
-from mspf.studies import STUDIES, Study, Variant, markdown, run_name, tabulate
+from mspf.studies import STUDIES, Study, Variant, chosen_rows, markdown, run_name, tabulate
 from mspf.validation import Score
 from tests.mspf.people import market
 
@@ -37,6 +38,15 @@ def test_tables_share_the_runs_that_they_both_need() -> None:
     assert runs["parts"] == ["patches-none", "patches-none_whole-osnet", "whole-none", "as_given"]
     assert runs["table7"] == ["patches-none", "patches-none_whole-osnet", "as_given"]
     assert runs["table6"][-1] == runs["open-choices"][0] == "as_given"
+
+
+def test_rows_are_chosen_by_name_beside_the_first() -> None:
+    table = STUDIES["table5"]
+
+    assert [variant.name for variant in chosen_rows(table, ["2-4"]).variants] == ["none", "2-4"]
+    assert chosen_rows(table, []) == table
+    with pytest.raises(RecipeError, match=r"--row 3: Table 5: patch levels has none, 2, 2-4, 2-4-8"):
+        chosen_rows(table, ["3"])
 
 
 def test_the_table_shows_mean_deviation_and_the_gain_over_its_first_row() -> None:
