@@ -18,10 +18,11 @@ from engines.loading import BACKENDS, prove
 from engines.plans import Plan
 from pipeline.config import Site
 from pipeline.datatypes import F32
-from pipeline.detector import Detector, example_input
-from pipeline.embedder import DEFAULT_REID, Embedder
+from pipeline.detector import example_input
+from pipeline.embedder import DEFAULT_REID
 from pipeline.errors import EngineFailure, PipelineError
 from pipeline.export_detector import resolve_detector
+from pipeline.networks import load_networks
 
 TIMED_BATCHES = (1, 8, 32)
 ROUNDS = 20
@@ -157,13 +158,3 @@ def _load_and_tell(site: Site, open_log: Callable[[], None], connection: Connect
     except PipelineError as error:
         failure = error
     connection.send(failure)
-
-
-def load_networks(site: Site) -> None:
-    """Load a site's networks, and forget them.
-
-    Raises:
-        ConfigError, EngineFailure: they cannot be loaded.
-    """
-    Detector.load(site.detector)
-    Embedder.load(site.reid)

@@ -290,19 +290,20 @@ def check(cams: Cams) -> None:
 
     Example: mspf-pipeline check --cams cams.yaml
     """
-    from pipeline.detector import Detector
-    from pipeline.embedder import Embedder
+    from pipeline.networks import core_ms, load_networks
     from pipeline.sources import read_video
 
     site = load_site(cams)
-    detector, embedder = Detector.load(site.detector), Embedder.load(site.reid)
-    for name, engine in (("detector", detector.engine), ("re-ID", embedder.engine)):
-        console.print(f"{name:9}{engine.backend}, {engine.precision}")
+    networks = load_networks(site, replay=all(camera.is_file for camera in site.cameras))
+    for name, engine in (("detector", networks.detector.engine), ("re-ID", networks.embedder.engine)):
+        took = core_ms(engine)
+        speed = "" if took is None else f", {took:.1f} ms of a core a picture in batches of 4"
+        console.print(f"{name:9}{engine.backend}, {engine.precision}{speed}", soft_wrap=True)
     failed = 0
     for camera in site.cameras:
         try:
             picture = next(read_video(camera)).picture.bgr()
-            people = len(detector.detect([picture])[0])
+            people = len(networks.detector.detect([picture])[0])
             size = f"{picture.shape[1]}x{picture.shape[0]}"
             console.print(f"{camera.id}: ok, {size}, {people} people in the first frame", soft_wrap=True)
         except (SourceError, StopIteration) as error:

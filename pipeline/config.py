@@ -174,6 +174,11 @@ class Site(_Section, frozen=True):
     reid: ReidConfig = ReidConfig()
     matcher: MatcherConfig = MatcherConfig()
 
+    @property
+    def workers(self) -> int:
+        """Worker processes of a live run."""
+        return -(-len(self.cameras) // self.cameras_per_worker)
+
 
 def redact(text: str) -> str:
     """The text with every URL's user, password and token replaced by ***."""

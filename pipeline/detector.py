@@ -48,8 +48,11 @@ class Detector:
         self._long_side = max(ast.literal_eval(engine.metadata.get("imgsz", "[640, 640]")))
 
     @classmethod
-    def load(cls, config: DetectorConfig, cache_dir: Path = CACHE_DIR) -> "Detector":
+    def load(cls, config: DetectorConfig, cache_dir: Path = CACHE_DIR, *, threads: int = 0) -> "Detector":
         """The detector that the settings name; a `.pt` is exported into `cache_dir` first.
+
+        Args:
+            threads: CPU threads for one call; 0 = one for each core.
 
         Raises:
             ConfigError: the model cannot be found or exported.
@@ -57,7 +60,7 @@ class Detector:
         """
         path = resolve_detector(config.model, cache_dir)
         try:
-            engine = engines.load(path, config.backend, config.precision, examples=example_input)
+            engine = engines.load(path, config.backend, config.precision, threads, examples=example_input)
             return cls(engine, str(path), config.min_score)
         except engines.EngineError as error:
             raise EngineFailure(f"detector.model: {error}") from error

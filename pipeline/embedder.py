@@ -71,15 +71,18 @@ class Embedder:
         self._cutter = gpu_cutter(self._size_wh) if engine.backend in GPU_BACKENDS else None
 
     @classmethod
-    def load(cls, config: ReidConfig) -> "Embedder":
+    def load(cls, config: ReidConfig, *, threads: int = 0) -> "Embedder":
         """The network that the settings name.
+
+        Args:
+            threads: CPU threads for one call; 0 = one for each core.
 
         Raises:
             EngineFailure: missing, of the wrong kind, or not runnable here.
         """
         path = DEFAULT_REID if config.model == "default" else Path(config.model)
         try:
-            return cls(engines.load(path, config.backend, config.precision), str(path))
+            return cls(engines.load(path, config.backend, config.precision, threads), str(path))
         except engines.EngineError as error:
             raise EngineFailure(f"reid.model: {error}") from error
 

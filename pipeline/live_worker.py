@@ -10,9 +10,8 @@ import zmq
 
 from pipeline.annotate import view
 from pipeline.datatypes import CameraState, CameraUpdate, Message, Position
-from pipeline.detector import Detector
-from pipeline.embedder import Embedder
 from pipeline.job import HIGH_WATER, IDLE_S, REPORT_S, Job, Life, rss_mb
+from pipeline.networks import load_networks
 from pipeline.sources import LiveCapture
 from pipeline.telemetry import CameraCounters, WorkerReport
 from pipeline.wire import Context, Sender
@@ -97,7 +96,8 @@ class CameraDesk:
 def run(job: Job) -> None:
     """Serves its cameras: newest frames in, updates out."""
     life, context, wake = Life(), Context(), threading.Event()
-    worker = Worker(job.site, job.epoch, Detector.load(job.site.detector), Embedder.load(job.site.reid))
+    networks = load_networks(job.site)
+    worker = Worker(job.site, job.epoch, networks.detector, networks.embedder)
     with ExitStack() as stack:
         captures = [LiveCapture(one, wake.set, job.positions.get(one.id, Position())) for one in job.cameras]
         lost_after_s = job.site.tracker.lost_after_s

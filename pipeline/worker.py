@@ -58,7 +58,7 @@ class Worker:
         return self.follow(frames, self.detect(frames))
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """People in each frame. Stateless, so that a replay may run it ahead."""
+        """People in each frame."""
         return self._detector.detect([frame.image_bgr for frame in frames])
 
     def follow(self, frames: Sequence[Frame], detections: Sequence[Detections]) -> list[CameraUpdate]:

@@ -14,10 +14,9 @@ from benchmark_timing import Row
 import engines
 from pipeline.config import Site, load_site
 from pipeline.datatypes import Frame
-from pipeline.detector import Detector
-from pipeline.embedder import Embedder
 from pipeline.match_service import MatchService
 from pipeline.matcher import Matcher
+from pipeline.networks import load_networks
 from pipeline.replay import Replay
 from pipeline.sinks import RunWriter
 from pipeline.sources import read_video
@@ -112,7 +111,8 @@ class TimedEngine:
 def _in_order(site: Site, out: Path, watch: Stopwatch) -> int:
     """Follow every frame of a site through all stages; how many there were."""
     with watch.stage("load networks"):
-        detector, embedder = Detector.load(site.detector), Embedder.load(site.reid)
+        networks = load_networks(site)
+        detector, embedder = networks.detector, networks.embedder
     detector.engine = TimedEngine(detector.engine, watch, "detector network")  # type: ignore[assignment]
     embedder.engine = TimedEngine(embedder.engine, watch, "re-ID network")  # type: ignore[assignment]
     worker = Worker(site, 0, detector, embedder)

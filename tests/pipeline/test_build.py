@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.build import load_networks, prepare, site_networks
+from pipeline.build import prepare, site_networks
 from pipeline.config import CameraConfig, DetectorConfig, ReidConfig, Site
 from pipeline.embedder import DEFAULT_REID
 from pipeline.errors import EngineFailure
@@ -29,13 +29,6 @@ def site(detector: Path | str, reid: Path | str, backend: str = "onnxruntime") -
 
 def test_the_networks_of_a_site_are_its_detector_and_its_reid(tmp_path: Path) -> None:
     assert site_networks(site("net.onnx", "default")) == (Path("net.onnx"), DEFAULT_REID)
-
-
-def test_networks_are_loaded_or_the_wrong_one_is_named(tmp_path: Path) -> None:
-    detector, reid = write_detector(tmp_path / "detector.onnx"), write_reid(tmp_path / "reid.onnx")
-    load_networks(site(detector, reid))
-    with pytest.raises(EngineFailure, match="not a re-ID network"):
-        load_networks(site(detector, detector))
 
 
 def test_networks_are_proven_before_a_worker_needs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

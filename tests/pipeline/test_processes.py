@@ -31,7 +31,9 @@ def job(count, per_worker, *, video=False):
     ],
 )
 def test_every_camera_has_one_worker_and_no_worker_more_than_its_share(count, per_worker, shares):
-    matcher, *workers = process_table(job(count, per_worker))
+    given = job(count, per_worker)
+    matcher, *workers = process_table(given)
+    assert given.site.workers == len(workers)
     assert (matcher.name, len(matcher.job.cameras)) == ("matcher", count)
     assert [[camera.id for camera in one.job.cameras] for one in workers] == shares
     assert [one.name for one in workers] == [f"worker-{number}" for number in range(len(shares))]
