@@ -1,5 +1,6 @@
 """What happens before the first frame: networks proven, TensorRT plans built, held to their reference and timed."""
 
+import logging
 import signal
 import statistics
 import time
@@ -23,6 +24,8 @@ from pipeline.embedder import DEFAULT_REID
 from pipeline.errors import EngineFailure, PipelineError
 from pipeline.export_detector import resolve_detector
 from pipeline.networks import load_networks
+
+log = logging.getLogger(__name__)
 
 TIMED_BATCHES = (1, 8, 32)
 ROUNDS = 20
@@ -139,9 +142,10 @@ def prepare(site: Site, open_log: Callable[[], None]) -> None:
     try:
         failure: PipelineError | None = answer.recv()
     except EOFError as error:
+        process.join()  # its end of the pipe is closed because it ends
         raise EngineFailure(
-            "the process that loads the networks was ended from outside (memory, or a GPU's driver); "
-            "give a smaller network or another backend"
+            f"the process that loads the networks was ended from outside (exit status {process.exitcode}: memory, or a "
+            "GPU's driver); give a smaller network or another backend"
         ) from error
     finally:
         process.kill()
@@ -157,4 +161,10 @@ def _load_and_tell(site: Site, open_log: Callable[[], None], connection: Connect
         load_networks(site)
     except PipelineError as error:
         failure = error
+    except Exception as error:  # top of the process
+        log.info("unexpected failure", exc_info=True)  # a line for the screen comes below
+        failure = EngineFailure(
+            f"the networks cannot be loaded: {type(error).__name__}: {error}; pipeline.log in the run directory says "
+            "where; give another network or backend"
+        )
     connection.send(failure)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.datatypes import F32
 
+_MEMORY = 1000  # people of two cameras that count; of more the older count less, so that a camera may be turned
 _OVERLAP = 0.5  # cameras that share so many of the people decided in one of them are not doubted at all
 
 
@@ -40,6 +41,8 @@ class Covisibility:
                 pair = self._pairs.setdefault(frozenset((camera_id, other)), _Pair())
                 pair.shared += identity_id in seen
                 pair.apart += identity_id not in seen
+                if pair.shared + pair.apart > _MEMORY:
+                    pair.shared, pair.apart = pair.shared // 2, pair.apart // 2
 
     def doubt(self, camera_id: str, elsewhere: Mapping[str, set[int]], ids: NDArray[np.int64]) -> F32:
         """(N,) in 0..1: how unlikely each identity is here, being seen elsewhere; 0 for those who are not."""

@@ -7,7 +7,7 @@ together, merge.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -352,6 +352,10 @@ class Matcher:
                     track.strangers = track.strangers - {replaces} | {identity_id}
         for decided in self._decided.values():
             decided.update({key: identity_id for key, who in decided.items() if who == replaces})
+        self._departed = {
+            camera: [replace(one, identity_id=identity_id) if one.identity_id == replaces else one for one in lost]
+            for camera, lost in self._departed.items()
+        }
         self._company.unite(identity_id, replaces)
         return Merge(identity_id, replaces, similarity, now)
 

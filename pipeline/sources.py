@@ -277,6 +277,8 @@ class LiveCapture:
                 self._notify()
                 return
             except Exception as error:  # top of the thread: whatever a decoder throws is this camera's problem alone
+                if self._stop.is_set():  # nobody waits for it any more
+                    return
                 failures = 0 if self.state.captured > before else failures + 1
                 self._change(up=False, reason=str(_as_source_error(self.camera, error)))
             if self.camera.is_file:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,24 @@ def test_networks_are_proven_before_a_worker_needs_them(tmp_path: Path, monkeypa
 def test_a_network_that_does_not_load_fails_before_any_worker_starts(tmp_path: Path) -> None:
     with pytest.raises(EngineFailure, match="no such network file"):
         prepare(site(tmp_path / "none.onnx", "default"), partial(log_to, tmp_path / "pipeline.log", "prepare"))
+
+
+def fail() -> None:
+    raise KeyError("no such thing")
+
+
+@pytest.mark.parametrize(
+    ("happens", "says"),
+    [
+        (fail, "cannot be loaded: KeyError: 'no such thing'; pipeline.log"),
+        (partial(signal.raise_signal, signal.SIGKILL), "ended from outside .exit status -9: "),
+    ],
+)
+def test_a_mistake_in_the_process_that_loads_networks_and_its_end_from_outside_are_told_apart(
+    happens: Callable[[], None], says: str
+) -> None:
+    with pytest.raises(EngineFailure, match=says):
+        prepare(site("default", "default"), happens)
 
 
 def test_ctrl_c_while_the_networks_are_loaded_leaves_no_word_and_no_process(tmp_path: Path) -> None:

@@ -33,6 +33,13 @@ def test_doubt_grows_with_people_apart_and_shrinks_with_people_shared():
     assert len(set(doubts)) == 4
 
 
+def test_a_camera_that_is_turned_after_years_is_not_doubted_for_years():
+    views = learnt(0, 100_000)
+    for _ in range(2000):
+        views.note("a", {"b": {7}}, 7)
+    assert views.doubt("a", {"b": {7}}, IDS).tolist() == [0, 0]
+
+
 def test_what_one_camera_learns_of_another_holds_both_ways():
     views = learnt(0, 3)
     assert views.doubt("b", {"a": {7}}, IDS).tolist() == views.doubt("a", {"b": {7}}, IDS).tolist()

@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -184,6 +185,21 @@ def test_an_identity_older_than_merge_within_s_is_not_merged():
 def test_a_merged_number_is_not_given_again():
     known, _ = two_who_turn_out_one()
     assert who(known.step(update("c", 1.0, tracklet(1, Z, at=1.0)))) == {1: 3}
+
+
+def test_a_track_goes_on_where_one_was_lost_that_turned_out_somebody_else_since():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    known.step(update("a", 0.1, tracklet(1, X, at=0.1, closed=True)))
+    known.step(update("b", 0.1, tracklet(1, Y, at=0.1)))
+    known.step(update("c", 0.1, tracklet(1, Y, at=0.1)))
+    lost = tracklet(1, Y, at=0.2, closed=True)
+    known.step(update("b", 0.2, lost))
+    (merge,) = of(Merge, known.step(update("c", 0.3, tracklet(1, X, at=0.3, count=4))))
+    assert (merge.identity_id, merge.replaces) == (1, 2)
+    hardly_alike = tracklet(2, (0.5, 0, math.sqrt(0.75)), at=0.4, since=0.4, closed=True)
+    outcome = known.step(update("b", 0.4, msgspec.structs.replace(hardly_alike, box_xyxy=lost.box_xyxy)))
+    assert [(one.identity_id, one.is_new) for one in of(Assignment, outcome)] == [(1, False)]
 
 
 def test_who_was_seen_with_one_half_of_a_merge_never_merges_with_the_whole():

@@ -262,6 +262,17 @@ def test_a_live_camera_that_is_stopped_is_not_said_to_have_ended(tmp_path):
     assert (capture.state.up, capture.state.reason) == (True, "")
 
 
+def test_a_camera_that_fails_after_it_was_stopped_says_nothing(caplog):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/1"
+        capture = LiveCapture(CameraConfig("a", url), lambda: None)
+        with capture:
+            connection, _ = silent.accept()
+            capture.stop()
+            connection.close()
+    assert (capture.state.reason, caplog.records) == ("connecting", [])
+
+
 def test_cameras_that_never_answer_are_left_together_not_one_after_the_other():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/1"
