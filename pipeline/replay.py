@@ -146,7 +146,7 @@ class Replay:
             self._latencies.add(answer.decided_at - answer.arrived_at)
 
     def _summary(self, service: MatchService, seconds: float) -> Summary:
-        cameras = {one: camera_summary([counters], seconds) for one, counters in self._counters.items()}
+        cameras = {one: camera_summary(counters, seconds) for one, counters in self._counters.items()}
         return Summary(
             mode="replay",
             identities=service.identities,

@@ -146,19 +146,14 @@ def _trackeval_version() -> str:
         raise ConfigError('scores need TrackEval; pip install "mspf-pipeline[evaluate]"') from error
 
 
-def camera_summary(parts: list[CameraCounters], seconds: float) -> CameraSummary:
-    """One camera's totals over all the workers that served it in turn."""
-    reasons: dict[str, int] = {}
-    for part in parts:
-        for reason, count in part.dropped.items():
-            reasons[reason] = reasons.get(reason, 0) + count
-    frames = sum(part.frames for part in parts)
+def camera_summary(total: CameraCounters, seconds: float) -> CameraSummary:
+    """One camera's totals."""
     return CameraSummary(
-        frames=frames,
-        fps=round(frames / max(seconds, 1e-3), 2),
-        dropped=sum(reasons.values()),
-        tracks=sum(part.tracks for part in parts),
-        crops=sum(part.crops for part in parts),
-        reconnects=sum(part.reconnects for part in parts),
-        drop_reasons=reasons,
+        frames=total.frames,
+        fps=round(total.frames / max(seconds, 1e-3), 2),
+        dropped=sum(total.dropped.values()),
+        tracks=total.tracks,
+        crops=total.crops,
+        reconnects=total.reconnects,
+        drop_reasons=total.dropped,
     )

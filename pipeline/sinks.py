@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 _PENDING_LIMIT = 64 * 2**20
 _WAITING_LIMIT = 1000  # boxes of one track that wait for an identity
+_WAITING_TRACKS = 1000  # tracks whose boxes wait; of more the oldest, whose end was never told, is given up
+_BEFORE = -1  # the epoch of what an earlier run or matcher wrote
 
 
 class AppendFile:
@@ -148,9 +150,12 @@ class RunWriter:
         self._events = AppendFile(out / "events.jsonl", fresh=fresh)
         self._tracks = {one: AppendFile(out / "tracks" / f"{one}.txt", fresh=fresh) for one in camera_ids}
         self._waiting: dict[TrackKey, deque[str]] = {}
-        self._numbering: dict[str, _Numbering] = {}
+        self._out, self._fresh = out, fresh
 
     def __enter__(self) -> Self:
+        self._numbering = {
+            one: _Numbering(_BEFORE, last=0 if self._fresh else frames_written(self._out, one)) for one in self._tracks
+        }
         self._events.__enter__()
         for file in self._tracks.values():
             file.__enter__()
@@ -176,7 +181,7 @@ class RunWriter:
 
     def see(self, seen: CameraIdentities) -> None:
         """Writes the boxes of one frame, MOT format, frames counted from 1."""
-        numbering = self._numbering.setdefault(seen.camera_id, _Numbering(seen.epoch))
+        numbering = self._numbering[seen.camera_id]
         if seen.epoch < numbering.epoch:  # a late word of a worker that is gone
             return
         if seen.epoch > numbering.epoch:  # the worker began anew
@@ -190,6 +195,8 @@ class RunWriter:
             if track.identity_id is None:
                 key = TrackKey(seen.camera_id, seen.epoch, track.track_id)
                 self._waiting.setdefault(key, deque(maxlen=_WAITING_LIMIT)).append(line)
+                if len(self._waiting) > _WAITING_TRACKS:
+                    del self._waiting[next(iter(self._waiting))]
             else:
                 lines.append(line % track.identity_id)
         if lines:

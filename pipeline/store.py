@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS tracks (
     PRIMARY KEY (camera_id, epoch, track_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parted (one INTEGER, other INTEGER, PRIMARY KEY (one, other)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS counted ON identities (became, confirmed);  -- `count` reads no prototypes
+CREATE INDEX IF NOT EXISTS ended ON identities (last_seen) WHERE gone;
 CREATE INDEX IF NOT EXISTS tracks_of ON tracks (identity_id);
 CREATE INDEX IF NOT EXISTS tracks_by_age ON tracks (decided_at);
 CREATE INDEX IF NOT EXISTS parted_from ON parted (other);
@@ -34,6 +35,7 @@ _SAME = """
 WITH RECURSIVE same (who) AS (VALUES (?) UNION SELECT identity_id FROM identities JOIN same ON became = who)
 """
 _KEPT_S = 8 * 3600.0  # a track decided longer ago is hardly still in view; bounds the file and what a restart reads
+_ENDED = "gone AND last_seen < ? AND identity_id < (SELECT MAX(identity_id) FROM identities)"  # the next number stays
 
 
 class _IdentityRow(msgspec.Struct, frozen=True, array_like=True):
@@ -95,7 +97,9 @@ class Store:
     def record(
         self, decisions: Sequence[Decision], changed: Iterable[Known], parted: Iterable[tuple[int, int]] = ()
     ) -> None:
-        """Commits decisions and the state of the identities they touch, all or nothing; drops tracks of hours ago.
+        """Commits decisions and the state of the identities they touch, all or nothing.
+
+        Tracks and ended identities of hours ago are dropped.
 
         Args:
             parted: pairs of identities that are two people.
@@ -111,7 +115,7 @@ class Store:
             for decision in decisions:
                 self._put(decision)
             newest = max((decision.decided_at for decision in decisions), default=0.0)
-            self._db.execute("DELETE FROM tracks WHERE decided_at < ?", (newest - _KEPT_S,))
+            self._drop_before(newest - _KEPT_S)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if self._db.in_transaction:
@@ -144,11 +148,23 @@ class Store:
 
     def count(self) -> int:
         """Different people confirmed so far, those forgotten since included."""
-        query = "SELECT COUNT(*) FROM identities WHERE confirmed AND became IS NULL"
+        dropped = "SELECT COALESCE(SUM(value), 0) FROM facts WHERE name = 'dropped'"
+        query = f"SELECT COUNT(*) + ({dropped}) FROM identities WHERE confirmed AND became IS NULL"
         try:
             return int(self._db.execute(query).fetchone()[0])
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: cannot read the identity store: {error}; restore a backup") from error
+
+    def _drop_before(self, at: float) -> None:
+        """Drops tracks decided and identities ended before; how many people those were stays."""
+        self._db.execute("DELETE FROM tracks WHERE decided_at < ?", (at,))
+        self._db.execute(
+            "INSERT INTO facts SELECT 'dropped', COUNT(*) FROM identities"
+            f" WHERE {_ENDED} AND +confirmed AND +became IS NULL"  # + keeps SQLite from the index of `count`
+            " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            (at,),
+        )
+        self._db.execute(f"DELETE FROM identities WHERE {_ENDED}", (at,))
 
     def _put(self, decision: Decision) -> None:
         if isinstance(decision, Assignment):
@@ -165,23 +181,26 @@ class Store:
                 ),
             )
         elif isinstance(decision, Merge):
-            self._end(decision.replaces, decision.identity_id)
+            self._end(decision.replaces, decision.identity_id, decision.decided_at)
+            for column in ("one", "other"):
+                query = f"UPDATE OR REPLACE parted SET {column} = ? WHERE {column} = ?"
+                self._db.execute(query, (decision.identity_id, decision.replaces))
         elif isinstance(decision, Expiry):
-            self._end(decision.identity_id, None)
+            self._end(decision.identity_id, None, decision.decided_at)
             for table, column in (("tracks", "identity_id"), ("parted", "one"), ("parted", "other")):
                 query = f"{_SAME} DELETE FROM {table} WHERE {column} IN (SELECT who FROM same)"
                 self._db.execute(query, (decision.identity_id,))
 
-    def _end(self, identity_id: int, became: int | None) -> None:
+    def _end(self, identity_id: int, became: int | None, at: float) -> None:
         """Ends an identity and frees its prototypes.
 
         One that came and went between two commits leaves a row too, so that its number is used.
         """
         self._db.execute(
-            "INSERT INTO identities (identity_id, became, gone) VALUES (?, ?, 1)"
-            " ON CONFLICT (identity_id) DO UPDATE SET became = excluded.became, gone = 1,"
-            " prototypes = NULL, keys = NULL",
-            (identity_id, became),
+            "INSERT INTO identities (identity_id, last_seen, became, gone) VALUES (?, ?, ?, 1)"
+            " ON CONFLICT (identity_id) DO UPDATE SET last_seen = excluded.last_seen, became = excluded.became,"
+            " gone = 1, prototypes = NULL, keys = NULL",
+            (identity_id, at, became),
         )
 
     def _put_identity(self, known: Known) -> None:

@@ -21,7 +21,7 @@ from pipeline.errors import PipelineError
 from pipeline.job import Addresses, Job, rss_mb
 from pipeline.results import Summary, camera_summary
 from pipeline.sinks import frames_written
-from pipeline.telemetry import CameraCounters, Latencies, MatcherReport, WorkerReport
+from pipeline.telemetry import CameraCounters, Latencies, MatcherReport, Reports, WorkerReport
 from pipeline.wire import Context, Receiver
 
 log = logging.getLogger(__name__)
@@ -148,8 +148,7 @@ class Supervisor:
         self._video = video
         self._seconds = seconds
         self._on_progress = on_progress
-        self._workers: dict[int, WorkerReport] = {}  # by process id: a restarted worker counts anew
-        self._matchers: dict[int, MatcherReport] = {}
+        self._reports = Reports()
         self._courses: dict[str, Course] = {}
         self._epoch = 0
 
@@ -193,7 +192,7 @@ class Supervisor:
             for child in children:
                 child.watch(now)
             if self._on_progress and now - shown_at > 0.5:
-                self._on_progress(self._counters(), self._identities())
+                self._on_progress(self._reports.cameras, self._reports.identities)
                 shown_at = now
             if now >= minute_at:
                 minute_at, latencies = now + _MINUTE_S, self._log_minute(latencies)
@@ -202,14 +201,12 @@ class Supervisor:
 
     def _listen(self, children: list[_Child], telemetry: Receiver, timeout_s: float) -> None:
         for message in telemetry.receive(timeout_s):
+            if not isinstance(message, WorkerReport | MatcherReport):
+                continue
+            self._reports.hear(message)
             if isinstance(message, WorkerReport):
-                self._workers[message.pid] = message
                 for camera_id, counters in message.cameras.items():
                     self._courses[camera_id].hear(counters.captured, time.monotonic())
-            elif isinstance(message, MatcherReport):
-                self._matchers[message.pid] = message
-            else:
-                continue
             for child in children:
                 if child.pid == message.pid:
                     child.heard_at = max(child.heard_at, time.monotonic())
@@ -219,58 +216,37 @@ class Supervisor:
         positions = {camera_id: course.position() for camera_id, course in self._courses.items()}
         return replace(job, epoch=self._epoch, positions=positions)
 
-    def _latest_workers(self) -> dict[int, WorkerReport]:
-        return {report.worker: report for report in self._workers.values()}
-
-    def _counters(self) -> dict[str, CameraCounters]:
-        return {one: found for report in self._latest_workers().values() for one, found in report.cameras.items()}
-
-    def _identities(self) -> int:
-        return [*self._matchers.values()][-1].identities if self._matchers else 0
-
-    def _latencies(self) -> Latencies:
-        total = Latencies()
-        for report in self._matchers.values():
-            total.counts += Latencies(report.latency_counts).counts
-        return total
-
     def _rss_mb(self) -> float:
-        alive = [report.rss_mb for report in self._latest_workers().values()]
-        alive += [report.rss_mb for report in [*self._matchers.values()][-1:]]
-        return round(rss_mb() + sum(alive), 1)
+        return round(rss_mb() + self._reports.rss_mb, 1)
 
     def _log_minute(self, before: Latencies) -> Latencies:
         """One line a minute for whoever asks later whether it slowed down or grew."""
-        total = self._latencies()
+        total = self._reports.latencies()
         recent = Latencies(total.counts - before.counts).summary()
-        counters = self._counters().values()
+        counters = self._reports.cameras.values()
         log.info(
             "minute: p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, %.0f MB, %d frames, %d dropped, %d identities",
             *recent.values(),
             self._rss_mb(),
             sum(one.frames for one in counters),
             sum(sum(one.dropped.values()) for one in counters),
-            self._identities(),
+            self._reports.identities,
         )
         return total
 
     def _all_ended(self) -> bool:
-        counters = self._counters()
+        counters = self._reports.cameras
         return len(counters) == len(self._site.cameras) and all(one.ended for one in counters.values())
 
     def _summary(self, seconds: float, restarts: int) -> Summary:
-        parts: dict[str, list[CameraCounters]] = {camera.id: [] for camera in self._site.cameras}
-        for report in self._workers.values():
-            for camera_id, counters in report.cameras.items():
-                parts[camera_id].append(counters)
-        cameras = {one: camera_summary(counters, seconds) for one, counters in parts.items()}
+        cameras = {one.id: camera_summary(self._reports.total(one.id), seconds) for one in self._site.cameras}
         return Summary(
             mode="live",
-            identities=self._identities(),
+            identities=self._reports.identities,
             seconds=round(seconds, 2),
             fps=round(sum(camera.frames for camera in cameras.values()) / seconds, 1),
             cameras=cameras,
-            latency_ms=self._latencies().summary(),
+            latency_ms=self._reports.latencies().summary(),
             rss_mb=self._rss_mb(),
             restarts=restarts,
         )

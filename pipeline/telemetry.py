@@ -79,3 +79,57 @@ class Latencies:
     def summary(self) -> dict[str, float]:
         """p50, p95 and p99 in milliseconds."""
         return {f"p{percent}": self.percentile_ms(percent) for percent in (50, 95, 99)}
+
+
+class Reports:
+    """What the processes told; of those that ended only the sums are kept, however often they are restarted."""
+
+    def __init__(self) -> None:
+        self.cameras: dict[str, CameraCounters] = {}
+        self._workers: dict[int, WorkerReport] = {}
+        self._matcher: MatcherReport | None = None
+        self._former: dict[str, CameraCounters] = {}
+        self._former_latencies = Latencies()
+
+    def hear(self, report: WorkerReport | MatcherReport) -> None:
+        """Takes in one report, in place of the former one of that process."""
+        if isinstance(report, WorkerReport):
+            before = self._workers.get(report.worker)
+            if before and before.pid != report.pid:
+                for camera_id, counters in before.cameras.items():
+                    self._former[camera_id] = added(self._former.get(camera_id, CameraCounters()), counters)
+            self._workers[report.worker] = report
+            self.cameras |= report.cameras
+        else:
+            if self._matcher and self._matcher.pid != report.pid:
+                self._former_latencies.counts += Latencies(self._matcher.latency_counts).counts
+            self._matcher = report
+
+    def total(self, camera_id: str) -> CameraCounters:
+        """One camera's sums over all the workers that served it in turn."""
+        now = self.cameras.get(camera_id, CameraCounters())
+        return added(self._former[camera_id], now) if camera_id in self._former else now
+
+    def latencies(self) -> Latencies:
+        """Of all matchers in turn."""
+        now = Latencies(self._matcher.latency_counts if self._matcher else ())
+        return Latencies(self._former_latencies.counts + now.counts)
+
+    @property
+    def identities(self) -> int:
+        """Different people confirmed so far."""
+        return self._matcher.identities if self._matcher else 0
+
+    @property
+    def rss_mb(self) -> float:
+        """Resident memory of the processes that report."""
+        return sum(one.rss_mb for one in (*self._workers.values(), self._matcher) if one)
+
+
+def added(one: CameraCounters, other: CameraCounters) -> CameraCounters:
+    """The sums of what two workers in turn counted; the state is that of the other."""
+    dropped = {
+        reason: one.dropped.get(reason, 0) + other.dropped.get(reason, 0) for reason in one.dropped | other.dropped
+    }
+    sums = {name: getattr(one, name) + getattr(other, name) for name in ("frames", "tracks", "crops", "reconnects")}
+    return msgspec.structs.replace(other, dropped=dropped, **sums)

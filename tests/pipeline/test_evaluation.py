@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.evaluation import Boxes, merged, score
 from pipeline.results import camera_summary, evaluate_run, read_boxes, read_merges
-from pipeline.telemetry import CameraCounters
+from pipeline.telemetry import CameraCounters, added
 
 BOX = (10.0, 10.0, 20.0, 50.0)
 FAR = (300.0, 10.0, 20.0, 50.0)
@@ -171,10 +171,10 @@ def test_merges_come_from_the_events_and_a_broken_line_is_one_clear_error(tmp_pa
 def test_a_camera_served_by_several_workers_in_turn_is_summed_up():
     first = CameraCounters(frames=10, dropped={"busy": 1}, tracks=2, crops=5, reconnects=1)
     second = CameraCounters(frames=30, dropped={"busy": 2, "old": 3}, tracks=1, crops=2)
-    got = camera_summary([first, second], 4.0)
+    got = camera_summary(added(first, second), 4.0)
     assert (got.frames, got.fps, got.dropped, got.tracks, got.crops, got.reconnects) == (40, 10.0, 6, 3, 7, 1)
     assert got.drop_reasons == {"busy": 3, "old": 3}
 
 
 def test_a_camera_nobody_served_has_zero_frames():
-    assert camera_summary([], 0.0).frames == 0
+    assert camera_summary(CameraCounters(), 0.0).frames == 0

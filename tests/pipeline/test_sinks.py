@@ -116,6 +116,21 @@ def test_frame_numbers_go_on_where_a_worker_that_began_anew_counts_from_less(tmp
     assert written(tmp_path) == [(1, 7), (2, 7), (3, 7), (4, 7), (5, 7), (51, 7)]
 
 
+def test_frame_numbers_go_on_after_what_a_matcher_that_is_gone_wrote(tmp_path):
+    for index, epoch in ((7, 1), (3, 2), (4, 2), (20, 2)):
+        with RunWriter(tmp_path, ["a"], fresh=False) as writer:
+            writer.see(seen(index, epoch, t1=7))
+    assert written(tmp_path) == [(8, 7), (9, 7), (10, 7), (21, 7)]
+
+
+def test_of_very_many_tracks_whose_end_was_never_told_the_oldest_are_given_up(tmp_path):
+    with RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        for index in range(1001):
+            writer.see(seen(index, **{f"t{index}": None}))
+        writer.decide([assigned(0, 7), assigned(1, 8)])
+    assert written(tmp_path) == [(2, 8)]
+
+
 def test_boxes_wait_for_the_first_identity_of_their_track(tmp_path):
     with RunWriter(tmp_path, ["a"], fresh=True) as writer:
         writer.see(seen(0, t1=None, t2=None))

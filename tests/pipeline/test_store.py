@@ -100,6 +100,29 @@ def test_tracks_of_the_last_hours_are_kept_and_older_ones_dropped(tmp_path):
     assert [identity.identity_id for identity, _ in state.identities] == [1]
 
 
+def test_identities_that_ended_hours_ago_leave_their_count_and_no_row(tmp_path):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([], [known(one, confirmed=one < 5) for one in range(1, 7)], [(3, 4), (5, 4)])
+        store.record([Expiry(1, 2.0), Merge(2, 3, 0.9, 2.0), Expiry(5, 2.0), Expiry(6, 2.0)], [])
+        before = store.count()
+        store.record([assigned(7, 2, at=9 * 3600.0)], [])
+        assert store.count() == before == 3  # 1, 2 and 4
+        store.record([Expiry(4, 9 * 3600.0)], [])
+        store.record([assigned(8, 2, at=20 * 3600.0)], [])
+        assert store.count() == 3
+    with closing(sqlite3.connect(path_of(tmp_path))) as db:
+        assert db.execute("SELECT identity_id FROM identities ORDER BY 1").fetchall() == [(2,), (6,)]
+    assert load(tmp_path).next_identity_id == 7
+
+
+def test_who_was_seen_with_half_of_a_merge_is_parted_from_the_whole_also_hours_later(tmp_path):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([], [known(one) for one in (1, 2, 3)], [(3, 2), (1, 3)])
+        store.record([Merge(1, 2, 0.9, 2.0)], [])
+        store.record([assigned(7, 1, at=9 * 3600.0)], [])
+    assert {frozenset(pair) for pair in load(tmp_path).parted} == {frozenset((1, 3))}
+
+
 def test_who_is_forgotten_takes_along_the_tracks_and_company_of_all_that_merged_into_them(tmp_path):
     with Store(path_of(tmp_path), 3) as store:
         store.record([assigned(one, one) for one in (1, 2, 3, 4, 5)], [known(one) for one in (1, 2, 3, 4, 5)])
