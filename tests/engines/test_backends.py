@@ -110,6 +110,13 @@ def test_a_broken_file_says_so_in_one_line(backend: str, content: bytes | str, n
     assert "\n" not in str(caught.value)
 
 
+@both
+def test_a_shape_that_comes_often_gives_the_same_as_one_that_comes_once(backend: str, network: Path) -> None:
+    engine = engines.load(network, backend, "f32")
+    for batch in [*range(1, 8)] * 4:
+        np.testing.assert_allclose(engine(images(batch))[0], expected(images(batch)), rtol=1e-5)
+
+
 def test_openvino_multiplies_in_the_precision_it_reports(network: Path) -> None:
     assert engines.load(network, "openvino", "f32").precision == "f32"
     assert engines.load(network, "openvino").precision in ("f32", "bf16", "f16")
