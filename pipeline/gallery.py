@@ -14,6 +14,7 @@ _ROOM = 4096  # rows by which arrays grow: 8 MB of 512 numbers
 _SKETCHED_FROM = 8192  # prototypes; measured: from there on a sketch and exact products of its shortlist are quicker
 _SHORTLIST = 384  # prototypes compared exactly, or twice what the identities asked for may have
 _SAMPLE = 2048  # prototypes that choose a sketch's axes
+_NOBODY: Slots = np.zeros(0, np.int32)
 _STRETCH = 32  # prototypes that a new sketch takes in with every one written
 
 
@@ -111,8 +112,9 @@ class Gallery:
         if self._sketch is None:
             best = [_first(count, self.ids, row) for row in self.similarity(queries)]
         else:
-            scan = self._sketch.scan(queries, each)
-            best = [*each(lambda query: self._best_of(scan, query, queries[query], count), range(len(queries)))]
+            best = self._near(self._sketch.scan(queries, each), queries, count, each=each)
+            if any(len(one.ids) < count for one in best):  # too few have prototypes
+                best = [_first(count, self.ids, row) for row in self.similarity(queries)]
         ids = np.array([one.ids for one in best], np.int64).reshape(len(queries), count)
         return Nearest(ids, np.array([one.similarity for one in best], np.float32).reshape(len(queries), count))
 
@@ -124,30 +126,29 @@ class Gallery:
         if self._sketch is None or len(self) <= count + len(beside):
             return Candidates(self.ids, self.similarity(queries))
         apart = np.array([self._slot[who] for who in beside if who in self._slot], np.int32)
-        scan = self._sketch.scan(queries)
-        near = [self._near(scan, query, row, count, apart).ids for query, row in enumerate(queries)]
-        others = [self._slot[who] for ids in near for who in ids.tolist()]
+        near = self._near(self._sketch.scan(queries), queries, count, apart)
+        others = [self._slot[who] for one in near for who in one.ids.tolist()]
         slots = np.union1d(apart, np.array(others, np.int32))
         cosine = queries @ self._rows.take(self._place[slots].ravel(), axis=0).T
         best: F32 = cosine.reshape(len(queries), len(slots), -1).max(axis=2)
         return Candidates(self._ids[slots], best)
 
-    def _best_of(self, scan: Scan, query: int, embedding: F32, count: int) -> Nearest:
-        """The best identities for one query (D,); where too few have prototypes, of all."""
-        near = self._near(scan, query, embedding, count, np.zeros(0, np.int32))
-        return near if len(near.ids) == count else _first(count, self.ids, self.similarity(embedding[None])[0])
+    def _near(self, scan: Scan, queries: F32, count: int, apart: Slots = _NOBODY, each: Each = map) -> list[Nearest]:
+        """The best identities for each query but for some slots: `count`, or all that have prototypes."""
+        enough = max(_SHORTLIST, 2 * count * self._place.shape[1])
+        shortlists = scan.rows(range(len(queries)), enough)
 
-    def _near(self, scan: Scan, query: int, embedding: F32, count: int, apart: Slots) -> Nearest:
-        """The best identities for one query (D,) but for some slots: `count`, or all that have prototypes."""
-        asked = enough = max(_SHORTLIST, 2 * count * self._place.shape[1])
-        rows = self._owned_by_others(scan.rows(query, asked), apart)
-        while 2 * len(rows) < enough and asked < self._used:
-            asked *= 2
-            rows = self._owned_by_others(scan.rows(query, asked), apart)
-        slots, owner = np.unique(self._owner[rows], return_inverse=True)
-        best = np.full(len(slots), -np.inf, np.float32)
-        np.maximum.at(best, owner, self._rows.take(rows, axis=0) @ embedding)
-        return _first(count, self._ids[slots], best)
+        def best_of(query: int) -> Nearest:
+            rows, asked = self._owned_by_others(shortlists[query], apart), enough
+            while 2 * len(rows) < enough and asked < self._used:
+                asked *= 2
+                rows = self._owned_by_others(scan.rows([query], asked)[0], apart)
+            slots, owner = np.unique(self._owner[rows], return_inverse=True)
+            best = np.full(len(slots), -np.inf, np.float32)
+            np.maximum.at(best, owner, self._rows.take(rows, axis=0) @ queries[query])
+            return _first(count, self._ids[slots], best)
+
+        return [*each(best_of, range(len(queries)))]
 
     def _owned_by_others(self, rows: Rows, apart: Slots) -> Rows:
         rows = rows[rows > 0]

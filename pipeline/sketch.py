@@ -1,22 +1,25 @@
 """Which few of millions of unit vectors may be nearest: int8 products of their strongest axes. Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Protocol, TypeVar
 
-import numkong
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from engines.products import Product, float_product, integer_product
 from pipeline.datatypes import F32
 
 _LENGTH = 128  # axes kept
+_ORIGIN = 64  # code of zero in rows
+_ROWS, _QUERIES = 63, 127  # codes of one: those of rows stay below 128, see `integer_product`
 _BLOCK = 8192  # rows whose products with 16 queries stay in a core's cache
-_GROUPS = 1024  # of the rows of a block; only a group's best product is kept
+_GROUPS = 2048  # of the rows of a block; only a group's best product is kept
 _SPAN = 8  # blocks given to one call of `each`; the best of the same group in all of them is kept, too
 
 Rows = NDArray[np.intp]
-Products = NDArray[np.int32]
+Codes = NDArray[np.uint8]
 T = TypeVar("T")
 
 
@@ -29,7 +32,7 @@ class Each(Protocol):
 
 
 class Sketch:
-    """Rows in int8 on the axes where some vectors like theirs differ most.
+    """Rows in 7 bits on the axes where some vectors like theirs differ most.
 
     Measured (`scripts/benchmark.py --part gallery`): a tenth of the time of exact products, and the same answers while
     the rows differ on the same axes as those vectors: begin a new one now and then. Integer products, so the same rows
@@ -40,9 +43,9 @@ class Sketch:
     """
 
     def __init__(self, vectors: F32) -> None:
-        axes = _strongest_axes(vectors)
-        self._axes = numkong.dots_pack(axes)
-        self._codes = np.zeros((_BLOCK, len(axes)), np.int8)
+        self._axes = _strongest_axes(vectors)
+        self._onto_axes, self._compare = float_product(), integer_product()
+        self._codes = np.full((_BLOCK, self._axes.shape[1]), _ORIGIN, np.uint8)
         self._used = 0
 
     def __len__(self) -> int:
@@ -50,81 +53,78 @@ class Sketch:
 
     def write(self, row: int, vectors: F32) -> None:
         """Sets the rows from `row` on to unit vectors (N, D); `row` is at most the number of rows so far."""
-        self._used = max(self._used, row + len(vectors))
-        if self._used > len(self._codes):  # in place: what is large is moved by the page, not copied
+        self._used, room = max(self._used, row + len(vectors)), len(self._codes)
+        if self._used > room:  # in place: what is large is moved by the page, not copied
             self._codes.resize((-(-self._used // _BLOCK) * _BLOCK, self._codes.shape[1]), refcheck=False)
-        self._codes[row : row + len(vectors)] = self._encode(vectors)
+            self._codes[room:] = _ORIGIN
+        self._codes[row : row + len(vectors)] = _ORIGIN + self._coordinates(vectors, _ROWS)
 
     def cut(self, rows: int) -> None:
         """Forgets all but the first `rows`."""
-        self._codes[rows : self._used] = 0
+        self._codes[rows : self._used] = _ORIGIN
         self._used = min(self._used, rows)
 
     def scan(self, queries: F32, each: Each = map) -> "Scan":
         """Compares queries (Q, D) with all rows."""
-        return Scan(self._codes, self._used, self._encode(queries), each)
+        codes = np.ascontiguousarray(self._coordinates(queries, _QUERIES).T)
+        return Scan(self._codes, self._used, codes, self._compare, each)
 
-    def _encode(self, vectors: F32) -> NDArray[np.int8]:
-        coordinates = np.asarray(numkong.dots_packed(vectors, self._axes))  # BLAS would start threads for a few rows
-        codes: NDArray[np.int8] = np.rint(127 * np.clip(coordinates, -1, 1)).astype(np.int8)
+    def _coordinates(self, vectors: F32, one: int) -> NDArray[np.int8]:
+        coordinates = self._onto_axes(vectors, self._axes)
+        codes: NDArray[np.int8] = np.rint(one * np.clip(coordinates, -1, 1)).astype(np.int8)
         return codes
 
 
 class Scan:
     """Products of Q queries with all rows of a sketch; only the best of each group of rows are kept.
 
-    A group is 8 rows of one block, 1024 apart. Valid until the sketch changes.
+    A group is 4 rows of one block, 2048 apart. Products are shifted by the same number for all rows of a query.
+    Valid until the sketch changes.
     """
 
-    def __init__(self, codes: NDArray[np.int8], used: int, queries: NDArray[np.int8], each: Each) -> None:
-        self._codes, self._used, self._queries = codes, used, queries
-        packed = numkong.dots_pack(queries)
-        blocks = -(-used // _BLOCK)
+    def __init__(self, codes: Codes, used: int, queries: NDArray[np.int8], compare: Product, each: Each) -> None:
+        self._codes, self._used, self._queries, self._compare = codes, used, queries, compare
+        count, blocks = queries.shape[1], -(-used // _BLOCK)
         spans = -(-blocks // _SPAN)
-        self._best = np.empty((spans, _SPAN, _GROUPS, len(queries)), np.int32)
+        self._best = np.empty((spans, _SPAN, _GROUPS, count), np.int32)
         self._best[-1:] = np.iinfo(np.int32).min  # the last span may have fewer blocks
-        self._top = np.empty((len(queries), spans, _GROUPS), np.int32)
+        self._top = np.empty((count, spans, _GROUPS), np.int32)
 
-        def compare(span: int) -> None:
-            products = numkong.zeros((_BLOCK, len(queries)), dtype="int32")
+        def scan(span: int) -> None:
             for block in range(span * _SPAN, min((span + 1) * _SPAN, blocks)):
-                numkong.dots_packed(codes[block * _BLOCK : (block + 1) * _BLOCK], packed, out=products)
-                self._best[span, block % _SPAN] = _group_maxima(np.asarray(products))
+                products = compare(codes[block * _BLOCK : (block + 1) * _BLOCK], queries)
+                products.reshape(-1, _GROUPS, count).max(axis=0, out=self._best[span, block % _SPAN])
             self._top[:, span] = self._best[span].max(axis=0).T
 
-        for _ in each(compare, range(spans)):
+        for _ in each(scan, range(spans)):
             pass
 
-    def rows(self, query: int, count: int) -> Rows:
-        """The rows, about `count` or all, that may be nearest to one of the queries, ascending."""
+    def rows(self, queries: Sequence[int], count: int) -> list[Rows]:
+        """For each of some queries the rows, about `count` or all, that may be nearest to it."""
         if count >= self._used:
-            return np.arange(self._used)
-        top = self._top[query]
-        count = min(count, top.size)
-        least = np.partition(top, top.size - count, axis=None)[top.size - count]
-        span, group = np.nonzero(top >= least)
-        which, place = np.nonzero(self._best[span, :, group, query] >= least)
+            return [np.arange(self._used) for _ in queries]
+        top = self._top[queries].reshape(len(queries), -1)
+        count = min(count, top.shape[1])
+        least = np.partition(top, -count, axis=1)[:, -count]
+        asker, group = np.divmod(np.flatnonzero(top >= least[:, None]), top.shape[1])
+        span, group = np.divmod(group, _GROUPS)
+        best = self._best[span, :, group, np.asarray(queries)[asker]]
+        which, place = np.divmod(np.flatnonzero(best >= least[asker, None]), _SPAN)
         firsts = (span[which] * _SPAN + place) * _BLOCK + group[which]
-        rows: Rows = (firsts[:, None] + np.arange(0, _BLOCK, _GROUPS)).ravel()
-        rows = rows[rows < self._used]
-        products = np.asarray(
-            numkong.dots_packed(self._codes.take(rows, axis=0), numkong.dots_pack(self._queries[query][None]))
-        )
-        return np.sort(rows[products[:, 0] >= least])
+        rows = (firsts[:, None] + np.arange(0, _BLOCK, _GROUPS)).ravel()
+        codes = self._codes.take(rows, axis=0)
+        ends = np.searchsorted(asker[which], np.arange(len(queries) + 1)) * (_BLOCK // _GROUPS)
+        shortlists = []
+        for query, enough, (start, end) in zip(queries, least, pairwise(ends), strict=True):
+            products = self._compare(codes[start:end], self._queries[:, query : query + 1])[:, 0]
+            near = rows[start:end][products >= enough]
+            shortlists.append(near[near < self._used])
+        return shortlists
 
 
 def _strongest_axes(vectors: F32) -> F32:
-    """(at most 128, D) orthonormal axes that keep most of the vectors' products (Eckart and Young 1936)."""
+    """(D, at most 128) orthonormal axes that keep most of the vectors' products (Eckart and Young 1936)."""
     last = vectors.shape[1] - 1
     _, axes = eigh(vectors.T @ vectors, subset_by_index=(max(0, last + 1 - _LENGTH), last))
-    strongest: F32 = np.ascontiguousarray(axes.T)
+    strongest: F32 = np.ascontiguousarray(axes)
     return strongest
-
-
-def _group_maxima(products: Products) -> Products:
-    """Maxima of each row and those a multiple of 1024 rows on: (8192, Q) -> (1024, Q). Overwrites the products."""
-    rows = len(products)
-    while rows > _GROUPS:
-        rows //= 2
-        np.maximum(products[:rows], products[rows : 2 * rows], out=products[:rows])
-    return products[:rows]
