@@ -38,7 +38,7 @@ def main() -> None:
     arguments.add_argument("--site", type=Path, default=Path("configs/demo.yaml"))
     arguments.add_argument("--network", action="append", default=[], metavar="NAME=FILE", help="timed, too")
     arguments.add_argument("--int8", action="store_true", help="quantise, and time, int8 copies")
-    arguments.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    arguments.add_argument("--batches", type=int, nargs="+", help="of networks and threads; by default 1 8 and 1 4 16")
     arguments.add_argument("--threads", type=int, default=0, help="of a network; 0 for one a core")
     arguments.add_argument("--largest", type=int, default=100_000, help="identities of the largest gallery")
     arguments.add_argument("--json", type=Path)
@@ -47,17 +47,23 @@ def main() -> None:
     known = parts(given)
     if unknown := set(given.part or ()) - set(known):
         arguments.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    if given.plot:
+        from benchmark_plot import PANELS
+
+        if not set(given.part or known) & set(PANELS):
+            arguments.error(f"--plot draws {', '.join(PANELS)}; measure one of them, or leave it out")
     measured = {"machine": machine()}
     show("machine", measured["machine"])
     for name in given.part or known:
         measured[name] = known[name]()
         show(name, measured[name])
-    if given.json:
-        given.json.write_text(json.dumps(measured, indent=2))
     if given.plot:
         from benchmark_plot import plot
 
-        plot(measured, given.plot)
+        if not plot(measured, given.plot):
+            print(f"{given.plot}: not written, what was measured has no rows to draw")
+    if given.json:
+        given.json.write_text(json.dumps(measured, indent=2))
 
 
 def machine() -> list[Row]:
@@ -76,13 +82,13 @@ def parts(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
         if part == "layers":
             return those.layers(files)
         if part == "networks":
-            return those.networks(given.int8, files, tuple(given.batches), given.threads)
+            return those.networks(given.int8, files, tuple(given.batches or (1, 8)), given.threads)
         return those.roof(given.threads) if part == "roof" else those.cuda()
 
     def of_threads() -> list[Row]:
-        from benchmark_threads import threads
+        from benchmark_threads import BATCHES, threads
 
-        return threads(tuple(given.batches))
+        return threads(tuple(given.batches or BATCHES))
 
     def of_pipeline(part: str) -> list[Row]:
         import benchmark_pipeline as path

@@ -8,16 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 
-def plot(measured: Mapping[str, Sequence[Row]], path: Path) -> None:
-    """Write the picture; an empty one where nothing of it was measured."""
+def plot(measured: Mapping[str, Sequence[Row]], path: Path) -> bool:
+    """Write the picture; False, and nothing, where no part that can be drawn was measured."""
     drawn = {name: rows for name, rows in measured.items() if name in PANELS and rows}
-    figure = Figure(figsize=(7 * max(len(drawn), 1), 7), layout="constrained")
-    for axes, (name, rows) in zip(
-        figure.subplots(1, max(len(drawn), 1), squeeze=False)[0], drawn.items(), strict=False
-    ):
+    if not drawn:
+        return False
+    figure = Figure(figsize=(7 * len(drawn), 7), layout="constrained")
+    for axes, (name, rows) in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True):
         axes.set_title(name)
         PANELS[name](axes, rows)
     figure.savefig(path, dpi=120)
+    return True
 
 
 def networks(axes: Axes, rows: Sequence[Row]) -> None:
@@ -32,6 +33,18 @@ def layers(axes: Axes, rows: Sequence[Row]) -> None:
     rows = [row for row in rows if row["layer"] != "whole run"]
     labels = [f"{row['network']}: {row['layer']}" for row in rows]
     bars(axes, labels, [float(row["share"]) for row in rows], "share of its network's run")
+
+
+def threads(axes: Axes, rows: Sequence[Row]) -> None:
+    """Core time of an image in each setting, over the batch; the back end and processes in the legend."""
+    lines = dict.fromkeys((row["network"], row["back end"], row["processes"], row["threads of each"]) for row in rows)
+    for network, backend, processes, each in lines:
+        own = [row for row in rows if (row["network"], row["back end"]) == (network, backend)]
+        own = [row for row in own if (row["processes"], row["threads of each"]) == (processes, each)]
+        points = [(float(row["batch"]), float(row["core ms an image"])) for row in own]
+        axes.plot(*zip(*points, strict=True), marker="o", label=f"{network}, {backend}, {processes} x {each} threads")
+    axes.set(xscale="log", yscale="log", xlabel="batch", ylabel="core ms an image")
+    axes.legend(fontsize=6)
 
 
 def stages(axes: Axes, rows: Sequence[Row]) -> None:
@@ -63,6 +76,7 @@ def bars(axes: Axes, labels: Sequence[str], lengths: Sequence[float], unit: str)
 PANELS: dict[str, Callable[[Axes, Sequence[Row]], None]] = {
     "networks": networks,
     "layers": layers,
+    "threads": threads,
     "stages": stages,
     "gallery": gallery,
 }

@@ -1,12 +1,10 @@
-"""Thread settings of the CPU back ends, in the benchmark: one worker process, and more of them than there are cores."""
+"""Thread settings of the CPU back ends, in the benchmark: for one process, and for several that share the cores."""
 
-import os
 import statistics
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import product
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,31 +17,46 @@ from engines.onnxruntime_backend import OnnxRuntimeEngine
 from engines.openvino_backend import OpenVinoEngine
 from pipeline.embedder import DEFAULT_REID
 from pipeline.export_detector import DEFAULT_DETECTOR
+from pipeline.networks import threads_each
 
-ROUNDS, SECONDS = 3, 0.5
+PROCESSES, BATCHES = (1, 2, 4), (1, 4, 16)
+ROUNDS, SECONDS = 3, 0.2
+BUDGET_S = 70.0  # of a network; then no further round begins
 NETWORKS = {"MSPF as shipped": DEFAULT_REID, "detector": DEFAULT_DETECTOR}
 DETECTOR_HW = (288, 480)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a back end is told to use the cores: `threads` 0 is one a core, `overrides` go to it as they are."""
+    """How a back end is told to use the cores; `overrides` go to it as they are, `name` is theirs."""
 
     backend: str
     threads: int
-    overrides: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    overrides: tuple[tuple[str, str], ...] = ()
 
 
-SETTINGS = {
-    "openvino": Setting("openvino", 0),
-    "openvino, 1 thread": Setting("openvino", 1),
-    "openvino, pinned": Setting("openvino", 0, {"ENABLE_CPU_PINNING": "YES"}),
-    "openvino, 1 thread, pinned": Setting("openvino", 1, {"ENABLE_CPU_PINNING": "YES"}),
-    "openvino, 2 streams": Setting("openvino", 0, {"NUM_STREAMS": "2"}),
-    "onnxruntime": Setting("onnxruntime", 0),
-    "onnxruntime, 1 thread": Setting("onnxruntime", 1),
-    "onnxruntime, spinning": Setting("onnxruntime", 0, {"session.intra_op.allow_spinning": "1"}),
-}
+def settings(processes: int, cores: int) -> list[Setting]:
+    """Those worth comparing for so many processes: all cores for each, its part of them, or one thread."""
+    some = sorted({cores, max(1, cores // processes), 1})
+    plain = [Setting(backend, threads) for backend in ("openvino", "onnxruntime") for threads in some]
+    if processes > 1:
+        return plain
+    return [
+        *plain,
+        Setting("openvino", cores, "pinned", (("ENABLE_CPU_PINNING", "YES"),)),
+        Setting("openvino", cores, "2 streams", (("NUM_STREAMS", "2"),)),
+        Setting("onnxruntime", cores, "spinning", (("session.intra_op.allow_spinning", "1"),)),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What all processes do at once."""
+
+    processes: int
+    setting: Setting
+    batch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +68,38 @@ class Stint:
     core_s: float
 
 
-def threads(batches: tuple[int, ...]) -> list[Row]:
+def threads(batches: tuple[int, ...], networks: Mapping[str, Path] = NETWORKS) -> list[Row]:
     """Images a second of all processes together, and core time an image, for each setting; all processes do the same.
 
     The last column says what counts on a machine that others use, too.
     """
-    cores = os.cpu_count() or 1
+    cores = threads_each(1)
+    cases = [
+        Case(processes, setting, batch)
+        for processes in PROCESSES
+        for setting in settings(processes, cores)
+        for batch in batches
+    ]
     rows: list[Row] = []
-    for name, path in NETWORKS.items():
-        with workers(2 * cores, path) as connections:
-            cases = list(product(SETTINGS, sorted({1, cores, 2 * cores}), batches))
-            stints: dict[tuple[str, int, int], list[list[Stint]]] = {case: [] for case in cases}
-            for _ in range(ROUNDS):
+    for name, path in networks.items():
+        with workers(max(PROCESSES), path) as connections:
+            stints: dict[Case, list[list[Stint]]] = {case: [] for case in cases}
+            until, rounds = time.monotonic() + BUDGET_S, 0
+            while not rounds or (rounds < ROUNDS and time.monotonic() < until):
                 for case in cases:
-                    stints[case].append(together(connections[: case[1]], case[0], case[2]))
-        rows += [{"network": name, **setting_row(*case, stints[case])} for case in cases]
+                    stints[case].append(together(connections[: case.processes], case))
+                rounds += 1
+        rows += [{"network": name, **case_row(case, stints[case])} for case in cases]
     return rows
 
 
-def setting_row(setting: str, processes: int, batch: int, rounds: list[list[Stint]]) -> Row:
+def case_row(case: Case, rounds: list[list[Stint]]) -> Row:
     """Medians over the rounds."""
+    batch = case.batch
     return {
-        "setting": setting,
-        "processes": processes,
+        "back end": case.setting.backend,
+        "processes": case.processes,
+        "threads of each": f"{case.setting.threads} {case.setting.name}".strip(),
         "batch": batch,
         "images/s": statistics.median(sum(batch * one.calls / one.wall_s for one in each) for each in rounds),
         "ms a call": 1000 * statistics.median(one.wall_s / one.calls for each in rounds for one in each),
@@ -86,16 +108,16 @@ def setting_row(setting: str, processes: int, batch: int, rounds: list[list[Stin
     }
 
 
-def together(connections: list[Connection], setting: str, batch: int) -> list[Stint]:
+def together(connections: list[Connection], case: Case) -> list[Stint]:
     """What each process does when all start at once."""
     for connection in connections:
-        connection.send((setting, batch))
+        connection.send(case)
     return [connection.recv() for connection in connections]
 
 
 @contextmanager
 def workers(count: int, path: Path) -> Iterator[list[Connection]]:
-    """Processes that have the network loaded in every setting."""
+    """Processes that run the network in the settings they are told."""
     spawn = get_context("spawn")
     pipes = [spawn.Pipe() for _ in range(count)]
     processes = [spawn.Process(target=serve, args=(theirs, path), daemon=True) for _, theirs in pipes]
@@ -103,8 +125,6 @@ def workers(count: int, path: Path) -> Iterator[list[Connection]]:
         process.start()
         theirs.close()  # so that a worker that dies is heard of
     try:
-        for ours, _ in pipes:
-            ours.recv()
         yield [ours for ours, _ in pipes]
     finally:
         for ours, _ in pipes:
@@ -114,17 +134,16 @@ def workers(count: int, path: Path) -> Iterator[list[Connection]]:
 
 
 def serve(connection: Connection, path: Path) -> None:
-    """A process that runs its network for SECONDS whenever it is told a setting and a batch."""
-    loaded = {name: load(path, setting) for name, setting in SETTINGS.items()}
-    sides = [a or b for a, b in zip(loaded["openvino"].inputs[0].shape[2:], DETECTOR_HW, strict=True)]
-    connection.send("ready")
+    """A process that runs its network for SECONDS whenever it is told a case."""
+    loaded: dict[Setting, engines.Engine] = {}
     while told := connection.recv():
-        name, batch = told
-        images = np.random.default_rng(0).random((batch, 3, *sides), np.float32)
-        loaded[name](images)
+        engine = loaded[told.setting] = loaded.get(told.setting) or load(path, told.setting)
+        sides = [a or b for a, b in zip(engine.inputs[0].shape[2:], DETECTOR_HW, strict=True)]
+        images = np.random.default_rng(0).random((told.batch, 3, *sides), np.float32)
+        engine(images)
         calls, started, core = 0, time.perf_counter(), time.process_time()
         while not calls or time.perf_counter() - started < SECONDS:
-            loaded[name](images)
+            engine(images)
             calls += 1
         connection.send(Stint(calls, time.perf_counter() - started, time.process_time() - core))
 
@@ -132,5 +151,5 @@ def serve(connection: Connection, path: Path) -> None:
 def load(path: Path, setting: Setting) -> engines.Engine:
     """The network in a setting, in the precision that the back end takes by itself."""
     if setting.backend == "openvino":
-        return OpenVinoEngine(path, "auto", setting.threads, setting.overrides)
-    return OnnxRuntimeEngine(path, setting.threads, setting.overrides)
+        return OpenVinoEngine(path, "auto", setting.threads, dict(setting.overrides))
+    return OnnxRuntimeEngine(path, setting.threads, dict(setting.overrides))

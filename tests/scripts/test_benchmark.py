@@ -144,26 +144,52 @@ def test_a_gpus_row_stands_beside_torch_osnet_and_both_roofs(script, layers) -> 
     assert (row["of matrix product"], row["of copy"]) == (0.1, 0.5)
 
 
-@pytest.mark.parametrize("parts", [(), ("stages",), ("layers", "gallery", "wire")])
+def test_a_picture_of_nothing_is_not_written(script, tmp_path: Path) -> None:
+    assert not script("benchmark_plot").plot({"wire": [{"messages/s": 1.0}], "stages": []}, tmp_path / "plot.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_of_parts_that_have_none_is_refused_before_anything_is_measured(
+    script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--part", "wire", "--plot", "plot.png"])
+    with pytest.raises(SystemExit):
+        script("benchmark").main()
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "--plot draws networks, layers, threads, stages, gallery;" in shown.err
+
+
+@pytest.mark.parametrize("parts", [("stages", "threads"), ("layers", "gallery", "wire")])
 def test_the_picture_shows_the_parts_that_were_measured(script, tmp_path: Path, parts: tuple[str, ...]) -> None:
+    setting = {"network": "net", "back end": "openvino", "processes": 1, "threads of each": "1"}
     rows = {
         "stages": [{"stage": "decode", "core ms a frame": 1.0}],
         "layers": [{"network": "net", "layer": "Conv", "share": 1.0}],
+        "threads": [{**setting, "batch": batch, "core ms an image": 1.0} for batch in (1, 4)],
         "gallery": [{"identities": 100, "one thread, ms": 1.0}, {"identities": 1000, "one thread, ms": 3.0}],
         "wire": [{"messages/s": 1.0}],
     }
-    script("benchmark_plot").plot({name: rows[name] for name in parts}, tmp_path / "plot.png")
+    assert script("benchmark_plot").plot({name: rows[name] for name in parts}, tmp_path / "plot.png")
     assert cv2.imread(str(tmp_path / "plot.png")) is not None
 
 
 def test_a_process_of_its_own_runs_a_network_in_every_setting(script, tmp_path: Path) -> None:
     threads = script("benchmark_threads")
+    cases = [threads.Case(1, setting, 2) for setting in threads.settings(1, 2)]
     with threads.workers(1, write_reid(tmp_path / "reid.onnx")) as connections:
-        stints = {setting: threads.together(connections, setting, 2) for setting in threads.SETTINGS}
-    row = threads.setting_row("openvino", 1, 2, [stints["openvino"]] * 3)
-    (stint,) = stints["openvino"]
+        stints = [threads.together(connections, case) for case in cases]
+    row = threads.case_row(cases[0], [stints[0]] * 3)
+    (stint,) = stints[0]
     assert row["images/s"] == pytest.approx(2 * stint.calls / stint.wall_s)
     assert row["core ms an image"] == pytest.approx(500 * stint.core_s / stint.calls)
+
+
+def test_processes_that_share_the_cores_are_tried_with_all_of_them_their_part_and_one(script) -> None:
+    settings = script("benchmark_threads").settings
+    assert [one.threads for one in settings(2, 8) if one.backend == "openvino"] == [1, 4, 8]
+    assert [one.threads for one in settings(4, 2) if one.backend == "openvino"] == [1, 2]
+    assert {one.name for one in settings(1, 2)} == {"", "pinned", "2 streams", "spinning"}
 
 
 def test_time_inside_an_inner_stage_is_not_that_of_the_outer_one(script, monkeypatch: pytest.MonkeyPatch) -> None:
