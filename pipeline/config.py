@@ -259,7 +259,8 @@ def _explain(message: str) -> str:
     """msgspec's message, an unknown key named with its full path and the nearest known one."""
     found = re.search(r"unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", message)
     if not found:
-        return message.replace(" - at `$.", " at `").replace(" - at `$`", "")
+        told = message.replace(" - at `$.", " at `").replace(" - at `$`", "")
+        return f"{told}; configs/cams.example.yaml shows every setting"
     key, where = found[1], found[2] or ""
     known = _keys_at(re.sub(r"\[.*?\]", "", where))
     near = difflib.get_close_matches(key, known, n=1)
