@@ -135,7 +135,8 @@ class Gallery:
 
     def _near(self, scan: Scan, queries: F32, count: int, apart: Slots = _NOBODY, each: Each = map) -> list[Nearest]:
         """The best identities for each query but for some slots: `count`, or all that have prototypes."""
-        enough = max(_SHORTLIST, 2 * count * self._place.shape[1])
+        few = max(1, count * self._place.shape[1])
+        enough = max(_SHORTLIST, 2 * few)
         shortlists = scan.rows(range(len(queries)), enough)
 
         def best_of(query: int) -> Nearest:
@@ -143,9 +144,13 @@ class Gallery:
             while 2 * len(rows) < enough and asked < self._used:
                 asked *= 2
                 rows = self._owned_by_others(scan.rows([query], asked)[0], apart)
+            similarity = self._rows.take(rows, axis=0) @ queries[query]
+            if few < len(rows):
+                best = similarity >= np.partition(similarity, -few)[-few]
+                rows, similarity = rows[best], similarity[best]
             slots, owner = np.unique(self._owner[rows], return_inverse=True)
             best = np.full(len(slots), -np.inf, np.float32)
-            np.maximum.at(best, owner, self._rows.take(rows, axis=0) @ queries[query])
+            np.maximum.at(best, owner, similarity)
             return _first(count, self._ids[slots], best)
 
         return [*each(best_of, range(len(queries)))]
