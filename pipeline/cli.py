@@ -92,8 +92,8 @@ def _follow(site: Site, out: Path, *, replay: bool, video: bool, seconds: float 
             write_json(out / "summary.json", summary)
     finally:
         _show(summary, out)
-    if replay and not any(camera.frames for camera in summary.cameras.values()):
-        raise SourceError("no camera delivered a frame; the lines above say why")
+    if not any(camera.frames for camera in summary.cameras.values()):
+        raise SourceError(f"no camera delivered a frame in {summary.seconds:.0f} s; the lines above, if any, say why")
 
 
 def _make(out: Path) -> None:

@@ -168,7 +168,8 @@ class Supervisor:
         started = time.monotonic()
         try:
             with ExitStack() as stack:
-                telemetry = stack.enter_context(Receiver(Context(), zmq.PULL, addresses.telemetry, 1024))
+                context = stack.enter_context(Context())
+                telemetry = stack.enter_context(Receiver(context, zmq.PULL, addresses.telemetry, 1024))
                 for child in children:
                     child.start()
                     stack.callback(child.stop)

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -135,6 +135,12 @@ def workers(count: int, path: Path) -> Iterator[list[Connection]]:
 
 def serve(connection: Connection, path: Path) -> None:
     """A process that runs its network for SECONDS whenever it is told a case."""
+    with suppress(EOFError, OSError):  # the benchmark itself was ended
+        run_cases(connection, path)
+
+
+def run_cases(connection: Connection, path: Path) -> None:
+    """Answers every case with what was done, until it is told None."""
     loaded: dict[Setting, engines.Engine] = {}
     while told := connection.recv():
         engine = loaded[told.setting] = loaded.get(told.setting) or load(path, told.setting)
