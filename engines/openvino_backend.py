@@ -113,7 +113,7 @@ def read(path: Path) -> Any:
 
 
 def keep_first_convolution_in_f32(model: Any) -> None:
-    """Let the (first) convolution that reads the pixels compute in f32 when the others compute in bf16.
+    """Let the convolution that reads the pixels compute in f32 when the others compute in bf16, if it is the only one.
 
     bf16 has 8 bits of mantissa and rounds pixels in 0..1 to steps of up to 1/256: measured in docs/engines.md. OpenVINO
     keeps a node in its precision by an attribute that Python cannot make: it is read from a network that has one. A
@@ -121,9 +121,10 @@ def keep_first_convolution_in_f32(model: Any) -> None:
     """
     marked = ov.Core().read_model(PRECISE.encode(), ov.Tensor(np.zeros(0, np.uint8))).inputs[0].get_node()
     attributes = dict(marked.get_rt_info().items())
-    first = next((node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"), None)
-    if first is not None and KEEP in attributes:
-        first.set_rt_info(attributes[KEEP], KEEP)
+    convolutions = [node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"]
+    pixels = [node for node in convolutions if node.input(1).get_partial_shape()[1] == model.inputs[0].partial_shape[1]]
+    if len(pixels) == 1 and KEEP in attributes:
+        pixels[0].set_rt_info(attributes[KEEP], KEEP)
 
 
 def settings(core: Any, precision: str, threads: int) -> dict[str, str]:
