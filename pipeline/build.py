@@ -1,12 +1,11 @@
 """What happens before the first frame: networks proven, TensorRT plans built, held to their reference and timed."""
 
 import logging
-import signal
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from pipeline.detector import example_input
 from pipeline.embedder import DEFAULT_REID
 from pipeline.errors import EngineFailure, PipelineError
 from pipeline.export_detector import resolve_detector
+from pipeline.job import start_deaf
 from pipeline.networks import load_networks
 
 log = logging.getLogger(__name__)
@@ -132,12 +132,7 @@ def prepare(site: Site, open_log: Callable[[], None]) -> None:
     spawn = get_context("spawn")
     answer, tell = spawn.Pipe(duplex=False)
     process = spawn.Process(target=_load_and_tell, args=(site, open_log, tell), daemon=True)
-    resource_tracker.ensure_running()  # its start would unblock the signal
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the new process inherits it: Ctrl-C is ours to handle
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    start_deaf(process)
     tell.close()
     try:
         failure: PipelineError | None = answer.recv()

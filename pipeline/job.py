@@ -5,6 +5,8 @@ import signal
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 
@@ -64,6 +66,16 @@ class Life:
     def goes_on(self) -> bool:
         """False once the process should finish its work and return."""
         return not self._ended.is_set() and (self._parent is None or self._parent.is_alive())
+
+
+def start_deaf(process: BaseProcess) -> None:
+    """Starts a spawned process that Ctrl-C does not reach, from its first moment on: this one hears it for both."""
+    resource_tracker.ensure_running()  # its start would unblock the signal
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the new process inherits it
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def rss_mb() -> float:

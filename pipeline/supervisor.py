@@ -18,7 +18,7 @@ from pipeline import processes
 from pipeline.config import Site
 from pipeline.datatypes import Position
 from pipeline.errors import PipelineError
-from pipeline.job import Addresses, Job, rss_mb
+from pipeline.job import Addresses, Job, rss_mb, start_deaf
 from pipeline.results import Summary, camera_summary
 from pipeline.sinks import frames_written
 from pipeline.telemetry import CameraCounters, Latencies, MatcherReport, Reports, WorkerReport
@@ -80,7 +80,7 @@ class _Child:
         context = multiprocessing.get_context("spawn")
         spec = replace(self.spec, job=self._brief(self.spec.job))
         self._process = context.Process(target=processes.main, args=(spec,), name=spec.name)
-        self._process.start()
+        start_deaf(self._process)
         self._started_at = time.monotonic()
         self.heard_at = self._started_at + _FIRST_REPORT_S - _SILENT_S
 

@@ -1,7 +1,9 @@
 """The process table, and what each process must not load."""
 
 import logging
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from pipeline.config import CameraConfig, Site
 from pipeline.errors import StoreError
-from pipeline.job import Addresses, Job
+from pipeline.job import Addresses, Job, start_deaf
 from pipeline.processes import RunLog, log_to, process_table
 from tests.pipeline.disk import full_disk
 
@@ -71,6 +73,20 @@ def test_importing_a_process_loads_nothing_it_does_not_need(modules, forbidden):
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.stdout.split() == []
+
+
+def interrupt_oneself():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_process_is_deaf_to_ctrl_c_from_its_first_moment_on_and_its_starter_is_not():
+    process = multiprocessing.get_context("spawn").Process(target=interrupt_oneself)
+    start_deaf(process)
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 0
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_oneself()
 
 
 def test_a_log_that_cannot_be_opened_is_one_clear_error(tmp_path):
