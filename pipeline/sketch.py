@@ -14,6 +14,7 @@ from pipeline.datatypes import F32
 _LENGTH = 128  # axes kept
 _ORIGIN = 64  # code of zero in rows
 _ROWS, _QUERIES = 63, 127  # codes of one: those of rows stay below 128, see `integer_product`
+_NONE = np.iinfo(np.int32).min  # product of room for rows to come
 _BLOCK = 8192  # rows whose products with 16 queries stay in a core's cache
 _GROUPS = 2048  # of the rows of a block; only a group's best product is kept
 _SPAN = 8  # blocks given to one call of `each`; the best of the same group in all of them is kept, too
@@ -45,7 +46,7 @@ class Sketch:
     def __init__(self, vectors: F32) -> None:
         self._axes = _strongest_axes(vectors)
         self._onto_axes, self._compare = float_product(), integer_product()
-        self._codes = np.full((_BLOCK, self._axes.shape[1]), _ORIGIN, np.uint8)
+        self._codes = np.zeros((_BLOCK, self._axes.shape[1]), np.uint8)
         self._used = 0
 
     def __len__(self) -> int:
@@ -53,15 +54,13 @@ class Sketch:
 
     def write(self, row: int, vectors: F32) -> None:
         """Sets the rows from `row` on to unit vectors (N, D); `row` is at most the number of rows so far."""
-        self._used, room = max(self._used, row + len(vectors)), len(self._codes)
-        if self._used > room:  # in place: what is large is moved by the page, not copied
+        self._used = max(self._used, row + len(vectors))
+        if self._used > len(self._codes):  # in place: what is large is moved by the page, not copied
             self._codes.resize((-(-self._used // _BLOCK) * _BLOCK, self._codes.shape[1]), refcheck=False)
-            self._codes[room:] = _ORIGIN
         self._codes[row : row + len(vectors)] = _ORIGIN + self._coordinates(vectors, _ROWS)
 
     def cut(self, rows: int) -> None:
         """Forgets all but the first `rows`."""
-        self._codes[rows : self._used] = _ORIGIN
         self._used = min(self._used, rows)
 
     def scan(self, queries: F32, each: Each = map) -> "Scan":
@@ -87,12 +86,14 @@ class Scan:
         count, blocks = queries.shape[1], -(-used // _BLOCK)
         spans = -(-blocks // _SPAN)
         self._best = np.empty((spans, _SPAN, _GROUPS, count), np.int32)
-        self._best[-1:] = np.iinfo(np.int32).min  # the last span may have fewer blocks
+        self._best[-1:] = _NONE  # the last span may have fewer blocks
         self._top = np.empty((count, spans, _GROUPS), np.int32)
 
         def scan(span: int) -> None:
             for block in range(span * _SPAN, min((span + 1) * _SPAN, blocks)):
-                products = compare(codes[block * _BLOCK : (block + 1) * _BLOCK], queries)
+                start = block * _BLOCK
+                products = compare(codes[start : start + _BLOCK], queries)
+                products[used - start :] = _NONE
                 products.reshape(-1, _GROUPS, count).max(axis=0, out=self._best[span, block % _SPAN])
             self._top[:, span] = self._best[span].max(axis=0).T
 

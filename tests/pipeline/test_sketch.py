@@ -53,6 +53,13 @@ def test_threads_find_what_one_finds(sketch):
     ]
 
 
+def test_rows_that_are_unlike_the_query_come_before_the_room_for_more():
+    vectors = unit_rows(3000) - np.eye(32, dtype=np.float32)[0]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    query = np.eye(32, dtype=np.float32)[:1]
+    assert set(np.argsort(-(vectors @ query[0]))[:10]) <= set(*shortlists(sketch_of(vectors), query, 50))
+
+
 def test_a_gallery_smaller_than_the_shortlist_is_all_on_it():
     assert shortlists(sketch_of(unit_rows(3)), unit_rows(2), 50) == [[0, 1, 2]] * 2
 
