@@ -140,7 +140,7 @@ def compiled(sm: str) -> bytes:
     options = [f"--gpu-architecture=sm_{sm.replace('.', '')}".encode()]
     (status,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
     if int(status):
-        log = b" " * int(call(nvrtc.nvrtcGetProgramLogSize, program))
+        log = bytes(1 + int(call(nvrtc.nvrtcGetProgramLogSize, program)))  # bytes of length 1 are shared by all Python
         call(nvrtc.nvrtcGetProgramLog, program, log)
         why = log.decode().strip(" \0\n") or status.name
         raise EngineError(f"the kernel that cuts crops does not compile for compute capability {sm}: {why}")

@@ -132,11 +132,13 @@ def _quickest(asked: Asked, names: Sequence[str], errors: list[EngineError]) -> 
     order = sorted(names, key=lambda name: 0 if BACKENDS[name].on_gpu else 1 if name == known.backend else 2)
     serving = _serving(asked, order, errors, known)
     name, engine = next(serving, ("", None))
-    inputs = typical_inputs(asked, engine) if engine else None
-    if engine is None or inputs is None or name == known.backend or BACKENDS[name].on_gpu:
+    if engine is None or name == known.backend or BACKENDS[name].on_gpu:
         return engine
-    rivals = {name: engine, **dict(serving)}
-    return rivals[quickest.choose(asked.path.name, rivals, inputs, place) if len(rivals) > 1 else name]
+    inputs = typical_inputs(asked, engine)
+    rivals = {name: engine, **(dict(serving) if inputs is not None else {})}
+    if inputs is None or len(rivals) == 1:
+        return engine
+    return rivals[quickest.choose(asked.path.name, rivals, inputs, place)]
 
 
 def _serving(
