@@ -94,7 +94,7 @@ class Scan:
                 start = block * _BLOCK
                 products = compare(codes[start : start + _BLOCK], queries)
                 products[used - start :] = _NONE
-                products.reshape(-1, _GROUPS, count).max(axis=0, out=self._best[span, block % _SPAN])
+                products.reshape(_BLOCK // _GROUPS, _GROUPS, count).max(axis=0, out=self._best[span, block % _SPAN])
             self._top[:, span] = self._best[span].max(axis=0).T
 
         for _ in each(scan, range(spans)):
@@ -102,14 +102,15 @@ class Scan:
 
     def rows(self, queries: Sequence[int], count: int) -> list[Rows]:
         """For each of some queries the rows, about `count` or all, that may be nearest to it."""
-        if count >= self._used:
+        if not queries or count >= self._used:
             return [np.arange(self._used) for _ in queries]
-        top = self._top[queries].reshape(len(queries), -1)
+        chosen = np.array(queries, np.intp)
+        top = self._top[chosen].reshape(len(chosen), len(self._best) * _GROUPS)
         count = min(count, top.shape[1])
         least = np.partition(top, -count, axis=1)[:, -count]
         asker, group = np.divmod(np.flatnonzero(top >= least[:, None]), top.shape[1])
         span, group = np.divmod(group, _GROUPS)
-        best = self._best_in_blocks(span, group, np.asarray(queries)[asker])
+        best = self._best_in_blocks(span, group, chosen[asker])
         which, place = np.divmod(np.flatnonzero(best >= least[asker, None]), _SPAN)
         firsts = (span[which] * _SPAN + place) * _BLOCK + group[which]
         rows = (firsts[:, None] + np.arange(0, _BLOCK, _GROUPS)).ravel()

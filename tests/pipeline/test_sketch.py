@@ -60,6 +60,10 @@ def test_rows_that_are_unlike_the_query_come_before_the_room_for_more():
     assert set(np.argsort(-(vectors @ query[0]))[:10]) <= set(*shortlists(sketch_of(vectors), query, 50))
 
 
+def test_no_queries_have_no_shortlists(sketch):
+    assert shortlists(sketch, unit_rows(0), 50) == []
+
+
 def test_a_gallery_smaller_than_the_shortlist_is_all_on_it():
     assert shortlists(sketch_of(unit_rows(3)), unit_rows(2), 50) == [[0, 1, 2]] * 2
 
