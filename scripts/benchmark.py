@@ -123,13 +123,16 @@ def wire() -> list[Row]:
 
 def show(title: str, rows: Sequence[Row]) -> None:
     """One table; what has no value is a dash."""
+    if not rows:
+        print(f"{title}: nothing here that it could measure")
+        return
     table = Table(box=SIMPLE, title=title, title_justify="left")
     names = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
     for name in names:
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(*(cell(row.get(name, float("nan"))) for name in names))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def cell(value: str | float) -> str:

@@ -144,6 +144,11 @@ def test_a_gpus_row_stands_beside_torch_osnet_and_both_roofs(script, layers) -> 
     assert (row["of matrix product"], row["of copy"]) == (0.1, 0.5)
 
 
+def test_a_part_that_cannot_be_measured_here_is_said_to_be_none(script, capsys: pytest.CaptureFixture[str]) -> None:
+    script("benchmark").show("cuda", [])
+    assert capsys.readouterr().out == "cuda: nothing here that it could measure\n"
+
+
 def test_a_picture_of_nothing_is_not_written(script, tmp_path: Path) -> None:
     assert not script("benchmark_plot").plot({"wire": [{"messages/s": 1.0}], "stages": []}, tmp_path / "plot.png")
     assert not list(tmp_path.iterdir())
