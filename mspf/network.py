@@ -45,8 +45,8 @@ class MSPFConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         whole: what sees the whole image: the modified OSFA, or to compare with, OSNet as published or nothing at all.
         pool: how f_G and the patch levels pool their maps; GeM learns where between mean and maximum to stand
             (Radenovic et al., TPAMI 2019, arXiv 1711.02512).
-        unit_branches: the descriptor has f_G and f_M at unit length each, not g as a whole; in a narrow network f_M is
-            shorter than f_G and would be drowned by it (measured: docs/mspf.md).
+        unit_branches: the descriptor has f_G and f_M at unit length each, not g as a whole as in the paper; in a narrow
+            network f_M is shorter than f_G and would be drowned by it (measured: docs/mspf.md).
         compact: length of the projection that ends the network at run time; 0 leaves it out.
     """
 
@@ -63,7 +63,7 @@ class MSPFConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     instance_norm: bool = False
     whole: Literal["osfa", "osnet", "none"] = "osfa"
     pool: Literal["max", "gem"] = "max"
-    unit_branches: bool = False
+    unit_branches: bool = True
     compact: int = 512
 
     def __post_init__(self) -> None:
@@ -271,7 +271,10 @@ class MSPF(nn.Module):
         return cast(Tensor, self.patch_pool(maps)) if self.config.add == "vector" else maps
 
     def describe(self, images: Tensor) -> Tensor:
-        """The full descriptor [L2(bn(g)), L2(bn(f_L))]: (B, 3, H, W) -> (B, 5120 at width 1.0); see `unit_branches`."""
+        """The full descriptor, f_G, f_M and f_L behind their necks: (B, 3, H, W) -> (B, 5120 at width 1.0).
+
+        Each at unit length, or without `unit_branches` g = [f_G, f_M] as a whole.
+        """
         fused, local = self.features(images)
         parts = [self.fused_neck(fused), self.local_neck(local)]
         if self.config.unit_branches:

@@ -51,7 +51,7 @@ BOXES = {  # {name} stands for the shape of that tensor
     "f_M": Box(4.4, 2.95, "pool", "sum\nf_M {f_M}"),
     "g": Box(5.5, 2.1, "feature", "g = [f_G, f_M]\n{g}"),
     "local": Box(6.6, 0.35, "feature", "BatchNorm\nunit length"),
-    "fused": Box(6.6, 2.1, "feature", "BatchNorm\nunit length"),
+    "fused": Box(6.6, 2.1, "feature", "BatchNorm\nf_G, f_M each\nof unit length"),
     "descriptor": Box(7.7, 1.2, "feature", "descriptor\n{descriptor}"),
     "embedding": Box(7.7, 2.1, "feature", "compact head\nunit row {embedding}"),
 }

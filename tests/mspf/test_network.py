@@ -23,8 +23,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"whole": "none"},
     {"pool": "gem"},
     {"pool": "gem", "add": "map"},
-    {"unit_branches": True},
-    {"unit_branches": True, "patches": "none"},
+    {"unit_branches": False},
+    {"patches": "none", "pool_first": True},
     {"compact": 0},
     {"width": 0.5},
     {"width": 0.75},
@@ -165,8 +165,8 @@ def test_seeded_patch_bodies_equal_the_global_body() -> None:
 def test_branches_are_brought_to_unit_length_together_or_each() -> None:
     images = torch.rand(2, 3, 64, 32)
     torch.manual_seed(0)
-    together = MSPF(MSPFConfig(width=0.25, compact=0)).eval()
-    each = MSPF(MSPFConfig(width=0.25, compact=0, unit_branches=True)).eval()
+    together = MSPF(MSPFConfig(width=0.25, compact=0, unit_branches=False)).eval()
+    each = MSPF(MSPFConfig(width=0.25, compact=0)).eval()
     each.load_state_dict(together.state_dict())
 
     for network, ends in ((together, (640, 4736)), (each, (512, 640, 4736))):
