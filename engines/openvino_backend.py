@@ -1,7 +1,6 @@
 """ONNX files on the CPU by OpenVINO: the fastest there, in bf16 where the CPU multiplies bf16."""
 
 import threading
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -28,16 +27,11 @@ PRECISE = """<?xml version="1.0"?><net name="precise" version="11"><layers>
 </layers><edges><edge from-layer="0" from-port="0" to-layer="1" to-port="0"/></edges></net>"""
 
 
-OFTEN = 3  # calls after which a shape has a network of its own
-MOST_SHAPES = 4  # that have one: it takes 30 to 90 MB (measured, both shipped networks)
-
-
 class OpenVinoEngine:
-    """See `engines.Engine`. Concurrent calls take turns: each already uses all threads.
+    """See `engines.Engine`. One inference request, so concurrent calls take turns: each already uses all threads.
 
-    Where the file leaves the batch open, every operator looks at its shapes in every call: half of the time of a narrow
-    network (docs/engines.md). So the first shapes that come often are compiled once more for themselves, in the call
-    that finds it out: 0.4 s of core time for the shipped detector, 1.5 s for MSPF.
+    Shapes are left dynamic: a network compiled for one batch size takes 7 to 30 % less core time, but memory and time
+    for each of them, its bf16 rounds otherwise, and the gate would have to prove every one (docs/engines.md, "Shapes").
 
     Args:
         overrides: properties of OpenVINO in place of those that `settings` chooses, for measuring them.
@@ -48,20 +42,20 @@ class OpenVinoEngine:
     def __init__(
         self, path: Path, precision: str, threads: int, overrides: Mapping[str, str] = MappingProxyType({})
     ) -> None:
-        self._core = ov.Core()
-        self._model = read(path)
+        core = ov.Core()
+        model = read(path)
         self.name = path.name
-        self.inputs = tuple(tensor_spec(port) for port in self._model.inputs)
-        self.outputs = tuple(tensor_spec(port) for port in self._model.outputs)
-        self.metadata = metadata(self._model)
-        keep_first_convolution_in_f32(self._model)
-        self._settings = {**settings(self._core, precision, threads), **overrides}
-        compiled = self._compiled(self._model)
+        self.inputs = tuple(tensor_spec(port) for port in model.inputs)
+        self.outputs = tuple(tensor_spec(port) for port in model.outputs)
+        self.metadata = metadata(model)
+        keep_first_convolution_in_f32(model)
+        try:
+            compiled = core.compile_model(model, "CPU", {**settings(core, precision, threads), **overrides})
+        except RuntimeError as error:
+            raise EngineError(f"{path}: OpenVINO cannot run it: {last_line(error)}; try onnxruntime") from error
         rest = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.precision = "int8" if self.metadata.get("precision") == "int8" else rest
-        self._any_shape = compiled.create_infer_request()
-        self._own: dict[str, Any] = {}  # requests by shapes
-        self._calls: Counter[str] = Counter()
+        self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
 
     def __call__(self, *batch: Array) -> tuple[Array, ...]:
@@ -71,28 +65,11 @@ class OpenVinoEngine:
             return empty_outputs(self.outputs)
         arrays = [np.ascontiguousarray(array) for array in batch]
         with self._lock:
-            request = self._request([list(array.shape) for array in arrays])
             try:
-                request.infer(arrays, share_inputs=True)
+                self._request.infer(arrays, share_inputs=True)
             except RuntimeError as error:
                 raise EngineError(f"{self.name}: OpenVINO failed on {arrays[0].shape}: {last_line(error)}") from error
-            return tuple(np.array(tensor.data) for tensor in request.output_tensors)
-
-    def _request(self, shapes: list[list[int]]) -> Any:
-        """Of the network compiled for these shapes, if they come often, else for any."""
-        key = str(shapes)
-        self._calls[key] += 1
-        if self._calls[key] == OFTEN and len(self._own) < MOST_SHAPES and self._model.is_dynamic():
-            model = self._model.clone()
-            model.reshape(dict(enumerate(shapes)))
-            self._own[key] = self._compiled(model).create_infer_request()
-        return self._own.get(key, self._any_shape)
-
-    def _compiled(self, model: Any) -> Any:
-        try:
-            return self._core.compile_model(model, "CPU", self._settings)
-        except RuntimeError as error:
-            raise EngineError(f"{self.name}: OpenVINO cannot run it: {last_line(error)}; try onnxruntime") from error
+            return tuple(np.array(tensor.data) for tensor in self._request.output_tensors)
 
 
 def load(path: Path, precision: str, threads: int) -> OpenVinoEngine:

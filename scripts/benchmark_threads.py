@@ -14,7 +14,7 @@ from benchmark_timing import Row
 
 import engines
 from engines.onnxruntime_backend import OnnxRuntimeEngine
-from engines.openvino_backend import OFTEN, OpenVinoEngine
+from engines.openvino_backend import OpenVinoEngine
 from pipeline.embedder import DEFAULT_REID
 from pipeline.export_detector import DEFAULT_DETECTOR
 from pipeline.networks import threads_each
@@ -142,14 +142,11 @@ def serve(connection: Connection, path: Path) -> None:
 def run_cases(connection: Connection, path: Path) -> None:
     """Answers every case with what was done, until it is told None."""
     loaded: dict[Setting, engines.Engine] = {}
-    warm: set[tuple[Setting, int]] = set()
     while told := connection.recv():
         engine = loaded[told.setting] = loaded.get(told.setting) or load(path, told.setting)
         sides = [a or b for a, b in zip(engine.inputs[0].shape[2:], DETECTOR_HW, strict=True)]
         images = np.random.default_rng(0).random((told.batch, 3, *sides), np.float32)
-        for _ in range(1 if (told.setting, told.batch) in warm else OFTEN + 1):
-            engine(images)
-        warm.add((told.setting, told.batch))
+        engine(images)  # warms up
         calls, started, core = 0, time.perf_counter(), time.process_time()
         while not calls or time.perf_counter() - started < SECONDS:
             engine(images)
