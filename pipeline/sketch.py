@@ -106,7 +106,8 @@ class Scan:
             return [np.arange(self._used) for _ in queries]
         chosen = np.array(queries, np.intp)
         top = self._top[chosen].reshape(len(chosen), len(self._best) * _GROUPS)
-        count = min(count, top.shape[1])
+        full = max(1, self._used // (_SPAN * _BLOCK))  # the groups of the last span may be without rows
+        count = min(count, full * _GROUPS)
         least = np.partition(top, -count, axis=1)[:, -count]
         asker, group = np.divmod(np.flatnonzero(top >= least[:, None]), top.shape[1])
         span, group = np.divmod(group, _GROUPS)

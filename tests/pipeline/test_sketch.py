@@ -21,6 +21,12 @@ def vectors():
     return unit_rows(20_000)
 
 
+@pytest.fixture(scope="module")
+def two_spans():
+    """A few more than eight blocks."""
+    return unit_rows(8 * 8192 + 10, 16)
+
+
 def sketch_of(vectors):
     sketch = Sketch(vectors[:4000])
     sketch.write(0, vectors)
@@ -44,13 +50,19 @@ def test_the_shortlist_holds_the_best_rows(sketch, vectors):
         assert rows == sorted(set(rows))
 
 
-def test_threads_find_what_one_finds(sketch):
-    queries = unit_rows(3)
+def test_threads_find_what_one_finds(two_spans):
+    queries = unit_rows(3, 16)
     with ThreadPoolExecutor(2) as pool:
-        together = sketch.scan(queries, pool.map)
-    assert [np.sort(rows).tolist() for rows in together.rows([2, 0], 20)] == [
-        shortlists(sketch, queries, 20)[query] for query in (2, 0)
-    ]
+        together = sketch_of(two_spans).scan(queries, pool.map)
+    expected = shortlists(sketch_of(two_spans), queries, 20)
+    assert [np.sort(rows).tolist() for rows in together.rows([2, 0], 20)] == [expected[2], expected[0]]
+
+
+def test_more_rows_are_asked_for_than_the_groups_that_hold_any(two_spans):
+    query = unit_rows(1, 16)
+    (rows,) = shortlists(sketch_of(two_spans), query, 2400)
+    assert set(np.argsort(-(two_spans @ query[0]))[:2000]) <= set(rows)
+    assert 2400 <= len(rows) < len(two_spans) / 2
 
 
 def test_rows_that_are_unlike_the_query_come_before_the_room_for_more():
