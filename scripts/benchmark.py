@@ -57,13 +57,13 @@ def main() -> None:
     for name in given.part or known:
         measured[name] = known[name]()
         show(name, measured[name])
+    if given.json:
+        given.json.write_text(json.dumps(measured, indent=2))
     if given.plot:
         from benchmark_plot import plot
 
         if not plot(measured, given.plot):
             print(f"{given.plot}: not written, what was measured has no rows to draw")
-    if given.json:
-        given.json.write_text(json.dumps(measured, indent=2))
 
 
 def machine() -> list[Row]:

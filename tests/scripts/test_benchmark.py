@@ -1,6 +1,7 @@
 """The benchmark's own arithmetic, and its parts from end to end on tiny networks and clips."""
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,6 +164,18 @@ def test_a_picture_of_parts_that_have_none_is_refused_before_anything_is_measure
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "--plot draws networks, layers, threads, stages, gallery;" in shown.err
+
+
+def test_a_picture_that_cannot_be_written_loses_no_figures(
+    script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = [{"stage": "decode", "core ms a frame": 1.0}]
+    monkeypatch.setattr(script("benchmark"), "parts", lambda given: {"stages": lambda: rows})
+    places = ["--json", str(tmp_path / "rows.json"), "--plot", str(tmp_path / "no folder" / "plot.png")]
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *places])
+    with pytest.raises(FileNotFoundError):
+        script("benchmark").main()
+    assert json.loads((tmp_path / "rows.json").read_text())["stages"] == rows
 
 
 @pytest.mark.parametrize("parts", [("stages", "threads"), ("layers", "gallery", "wire")])
