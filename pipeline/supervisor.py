@@ -114,7 +114,7 @@ class _Child:
         self.restarts += 1
 
     def stop(self) -> None:
-        """Asks the process to end, and makes it."""
+        """Asks the process to end, and makes it; one that was never started needs nothing."""
         if self._process is None or not self._process.is_alive():
             return
         self._process.terminate()
@@ -170,10 +170,10 @@ class Supervisor:
             with ExitStack() as stack:
                 context = stack.enter_context(Context())
                 telemetry = stack.enter_context(Receiver(context, zmq.PULL, addresses.telemetry, 1024))
-                for child in children:
-                    child.start()
-                    stack.callback(child.stop)
                 try:
+                    for child in children:
+                        stack.callback(child.stop)  # first: Ctrl-C may come once the child runs, before this goes on
+                        child.start()
                     self._watch(children, telemetry, started)
                 except KeyboardInterrupt:
                     log.warning("stopping")

@@ -1,9 +1,14 @@
-"""What the supervisor concludes from the reports of the processes."""
+"""What the supervisor concludes from the reports of the processes, and that it leaves none of them behind."""
+
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import pytest
 
+from pipeline import supervisor
+from pipeline.config import CameraConfig, Site
 from pipeline.datatypes import Position
-from pipeline.supervisor import Course
+from pipeline.supervisor import Course, Supervisor
 
 
 def test_a_camera_never_heard_of_begins_after_what_is_there():
@@ -27,3 +32,22 @@ def test_a_camera_that_was_silent_or_heard_of_once_goes_on_with_the_next_number(
     for second in range(6):
         silent.hear(40, float(second))
     assert (silent.position().index_at(60.0), once.position().index_at(60.0)) == (40, 5)
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_stop_while_the_first_process_starts_leaves_none(
+    runs: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    started = []
+
+    def start_and_interrupt(process: BaseProcess) -> None:
+        started.append(process)
+        if runs:
+            process.start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(supervisor, "start_deaf", start_and_interrupt)
+    summary = Supervisor(Site(cameras=(CameraConfig("a", "a.mp4"),)), tmp_path).run()
+    (process,) = started
+    assert not process.is_alive()
+    assert (summary.restarts, summary.cameras["a"].frames, caplog.messages) == (0, 0, ["stopping"])
