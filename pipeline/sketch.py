@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from engines.products import Product, float_product, integer_product
+from engines.products import Product, integer_product
 from pipeline.datatypes import F32
 
 _LENGTH = 128  # axes kept
@@ -45,7 +45,7 @@ class Sketch:
 
     def __init__(self, vectors: F32) -> None:
         self._axes = _strongest_axes(vectors)
-        self._onto_axes, self._compare = float_product(), integer_product()
+        self._compare = integer_product()
         self._codes = np.zeros((_BLOCK, self._axes.shape[1]), np.uint8)
         self._used = 0
 
@@ -69,7 +69,7 @@ class Sketch:
         return Scan(self._codes, self._used, codes, self._compare, each)
 
     def _coordinates(self, vectors: F32, one: int) -> NDArray[np.int8]:
-        coordinates = self._onto_axes(vectors, self._axes)
+        coordinates = vectors @ self._axes
         codes: NDArray[np.int8] = np.rint(one * np.clip(coordinates, -1, 1)).astype(np.int8)
         return codes
 

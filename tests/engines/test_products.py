@@ -1,9 +1,9 @@
-"""Products of matrices in memory are those of numpy, in integers and in floats."""
+"""Products of integer matrices are those of numpy."""
 
 import numpy as np
 import pytest
 
-from engines.products import float_product, integer_product
+from engines.products import integer_product
 
 RNG = np.random.default_rng(0)
 
@@ -21,8 +21,3 @@ def test_integer_products_are_exact_up_to_the_largest_codes(shape):
 def test_the_largest_codes_overflow_nothing():
     left, right = np.full((9, 128), 127, np.uint8), np.full((128, 2), 127, np.int8)
     assert (integer_product()(left, right) == 128 * 127 * 127).all()
-
-
-def test_float_products_are_those_of_numpy():
-    left, right = RNG.standard_normal((5, 40), np.float32), RNG.standard_normal((40, 7), np.float32)
-    assert float_product()(left, right) == pytest.approx(left @ right, abs=1e-5)
