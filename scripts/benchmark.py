@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in a run (pipeline/__main__.py); read when numpy is loaded
+
 import numpy as np
 from benchmark_gallery import DIMENSION, gallery, matching, unit
 from benchmark_timing import Row, in_turn
