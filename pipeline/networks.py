@@ -1,14 +1,19 @@
 """The two networks of a site, loaded with the threads that each of their calls may take."""
 
+import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
-from engines import Engine, quickest, reference
+from engines import Engine, EngineError, quickest, reference
 from pipeline.config import Site
 from pipeline.detector import Detector, example_input
 from pipeline.embedder import Embedder
+from pipeline.errors import EngineFailure
+
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # of this container: quota and period in µs (Linux, cgroup-v2.rst)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +35,39 @@ def load_networks(site: Site, *, replay: bool = False) -> Networks:
     return Networks(detector, Embedder.load(site.reid, threads=threads_each(2) if replay else threads))
 
 
-def threads_each(calls: int) -> int:
+def threads_each(calls: int, cpu_max: Path = CPU_MAX) -> int:
     """Threads for each of so many calls of networks at once, which share the cores that this process may use.
 
     With more, calls wait for each other; and one thread needs less core time than two (docs/engines.md, "Threads").
     """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed) // calls)
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = min(bound, cores_of_container(cpu_max), psutil.cpu_count(logical=False) or bound)
+    return max(1, int(allowed) // calls)
+
+
+def cores_of_container(cpu_max: Path) -> float:
+    """What `docker run --cpus` allows, in cores; infinite where nothing is said."""
+    try:
+        quota, period = cpu_max.read_text().split()
+    except OSError:
+        return math.inf
+    return math.inf if quota == "max" else int(quota) / int(period)
 
 
 def core_ms(engine: Engine) -> float | None:
-    """Core time of a picture in batches of four, all threads together; None if nobody knows pictures for it."""
+    """Core time of a picture, all threads together, in batches of `timed_batch`; None if nobody knows pictures for it.
+
+    Raises:
+        EngineFailure: the network cannot run.
+    """
     examples = reference.generated if engine.metadata.get("kind") == "reid" else example_input
     pictures = examples(engine.inputs, engine.metadata)
-    return None if pictures is None else quickest.measured({"": engine}, pictures)[""]
+    try:
+        return None if pictures is None else quickest.measured({"": engine}, pictures)[""]
+    except EngineError as error:
+        raise EngineFailure(str(error)) from error
+
+
+def timed_batch(engine: Engine) -> int:
+    """Pictures in a call of `core_ms`."""
+    return engine.inputs[0].shape[0] or quickest.BATCH
