@@ -128,21 +128,16 @@ def workers(count: int, path: Path) -> Iterator[list[Connection]]:
         yield [ours for ours, _ in pipes]
     finally:
         for ours, _ in pipes:
-            ours.send(None)
+            with suppress(OSError):  # it died, as its traceback says
+                ours.send(None)
         for process in processes:
             process.join()
 
 
 def serve(connection: Connection, path: Path) -> None:
-    """A process that runs its network for SECONDS whenever it is told a case."""
-    with suppress(EOFError, OSError):  # the benchmark itself was ended
-        run_cases(connection, path)
-
-
-def run_cases(connection: Connection, path: Path) -> None:
-    """Answers every case with what was done, until it is told None."""
+    """A process that runs its network for SECONDS whenever it is told a case, until it is told None."""
     loaded: dict[Setting, engines.Engine] = {}
-    while told := connection.recv():
+    while told := heard(connection):
         engine = loaded[told.setting] = loaded.get(told.setting) or load(path, told.setting)
         sides = [a or b for a, b in zip(engine.inputs[0].shape[2:], DETECTOR_HW, strict=True)]
         images = np.random.default_rng(0).random((told.batch, 3, *sides), np.float32)
@@ -151,7 +146,18 @@ def run_cases(connection: Connection, path: Path) -> None:
         while not calls or time.perf_counter() - started < SECONDS:
             engine(images)
             calls += 1
-        connection.send(Stint(calls, time.perf_counter() - started, time.process_time() - core))
+        stint = Stint(calls, time.perf_counter() - started, time.process_time() - core)
+        with suppress(OSError):  # the benchmark was ended; the next `heard` says so
+            connection.send(stint)
+
+
+def heard(connection: Connection) -> Case | None:
+    """The next case; None, too, where the benchmark itself was ended."""
+    try:
+        case: Case | None = connection.recv()
+    except (EOFError, OSError):
+        return None
+    return case
 
 
 def load(path: Path, setting: Setting) -> engines.Engine:
