@@ -44,13 +44,6 @@ class Backend:
         return 64 if self.on_gpu else 16
 
 
-LEVELS = {
-    MissingDeviceError: logging.DEBUG,
-    NotInstalledError: logging.INFO,
-    ImportError: logging.INFO,
-    ModuleNotFoundError: logging.INFO,
-}  # of the log, for why a back end is passed over; else a warning
-
 BACKENDS = {  # in the order in which "auto" tries them
     "tensorrt": Backend(
         "engines.tensorrt_backend", "mspf-pipeline[tensorrt]", (".onnx",), "load_tensorrt", True, "tensorrt"
@@ -98,14 +91,16 @@ def load(
     names = candidates(path, backend)
     if not path.is_file():
         raise EngineError(f"{path}: no such network file; check the path")
-    errors: list[EngineError] = []
+    refused: dict[str, EngineError] = {}
     asked = Asked(path, precision, threads, proven, examples)
-    engine = _quickest(asked, names, errors) if backend == "auto" and proven else _first(asked, names, errors)
+    engine = _quickest(asked, names, refused) if backend == "auto" and proven else _first(asked, names, refused)
+    for name, error in refused.items():
+        logger.log(logging.WARNING if engine else logging.INFO, "%s: not on %s: %s", path.name, name, error)
     if engine:
         logger.info("%s: runs on %s in %s", path.name, engine.backend, engine.precision)
         return engine
-    if errors:
-        raise errors[-1]  # those before stand in the log
+    if refused:
+        raise list(refused.values())[-1]  # those before stand in the log
     missing = " or ".join(BACKENDS[name].requires for name in names)
     raise EngineError(f"{path}: no back end for it is installed; pip install {missing}")
 
@@ -121,16 +116,16 @@ class Asked:
     examples: Examples
 
 
-def _first(asked: Asked, names: Sequence[str], errors: list[EngineError]) -> Engine | None:
-    return next((engine for _, engine in _serving(asked, names, errors)), None)
+def _first(asked: Asked, names: Sequence[str], refused: dict[str, EngineError]) -> Engine | None:
+    return next((engine for _, engine in _serving(asked, names, refused)), None)
 
 
-def _quickest(asked: Asked, names: Sequence[str], errors: list[EngineError]) -> Engine | None:
+def _quickest(asked: Asked, names: Sequence[str], refused: dict[str, EngineError]) -> Engine | None:
     """The first on a GPU, else the one known to be the quickest, else whichever is when all are measured."""
     place = choice_path(asked)
     known = quickest.remembered(place) or quickest.Choice("", "")
     order = sorted(names, key=lambda name: 0 if BACKENDS[name].on_gpu else 1 if name == known.backend else 2)
-    serving = _serving(asked, order, errors, known)
+    serving = _serving(asked, order, refused, known)
     name, engine = next(serving, ("", None))
     if engine is None or name == known.backend or BACKENDS[name].on_gpu:
         return engine
@@ -142,9 +137,9 @@ def _quickest(asked: Asked, names: Sequence[str], errors: list[EngineError]) -> 
 
 
 def _serving(
-    asked: Asked, names: Sequence[str], errors: list[EngineError], known: quickest.Choice | None = None
+    asked: Asked, names: Sequence[str], refused: dict[str, EngineError], known: quickest.Choice | None = None
 ) -> Iterator[tuple[str, Engine]]:
-    """Back ends that run the network and agree with its reference, loaded one by one; `errors` gets why others do not.
+    """Back ends that run the network and agree with its reference, loaded one by one; `refused` gets why others do not.
 
     Args:
         known: one that is known to agree; where that is in f32, nothing else is tried.
@@ -160,8 +155,9 @@ def _serving(
             if isinstance(error, EngineError) and len(names) == 1:
                 raise
             if isinstance(error, EngineError) and not isinstance(error, MissingDeviceError | NotInstalledError):
-                errors.append(error)
-            level = LEVELS.get(type(error), logging.WARNING)
+                refused[name] = error
+                continue
+            level = logging.DEBUG if isinstance(error, MissingDeviceError) else logging.INFO
             logger.log(level, "%s: not on %s: %s", asked.path.name, name, error)
 
 

@@ -150,3 +150,10 @@ def test_auto_passes_over_a_back_end_that_does_not_take_the_network_and_says_so(
     assert "tiny.onnx: not on openvino: tiny.onnx: operator Conv is not supported" in caplog.text
     with pytest.raises(engines.EngineError, match="operator Conv is not supported"):
         engines.load(network, "openvino")
+
+
+def test_what_no_back_end_reads_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "text.onnx").write_text("no network")
+    with pytest.raises(engines.EngineError, match=r"text\.onnx: .*export it again"):
+        engines.load(tmp_path / "text.onnx")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
