@@ -19,7 +19,7 @@ from engines.plans import Plan
 from pipeline.config import Site
 from pipeline.datatypes import F32
 from pipeline.detector import example_input
-from pipeline.embedder import DEFAULT_REID
+from pipeline.embedder import resolve_reid
 from pipeline.errors import EngineFailure, PipelineError
 from pipeline.export_detector import resolve_detector
 from pipeline.job import start_deaf
@@ -47,8 +47,7 @@ def site_networks(site: Site) -> tuple[Path, Path]:
     Raises:
         ConfigError: the detector cannot be found or exported.
     """
-    reid = DEFAULT_REID if site.reid.model == "default" else Path(site.reid.model)
-    return resolve_detector(site.detector.model), reid
+    return resolve_detector(site.detector.model), resolve_reid(site.reid.model)
 
 
 def build_plan(

@@ -19,7 +19,14 @@ log = logging.getLogger(__name__)
 
 GPU_BACKENDS = ("tensorrt", "tensorrt-rtx")  # they take pictures that lie on the GPU
 
-DEFAULT_REID = Path(__file__).parent / "weights" / "mspf_x0_25.onnx"
+WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED_REID = {name: WEIGHTS / f"{name}.onnx" for name in ("mspf_x0_25", "mspf_x0_5")}
+DEFAULT_REID = SHIPPED_REID["mspf_x0_25"]
+
+
+def resolve_reid(model: str) -> Path:
+    """The file of a shipped network, by its name or as "default"; else the file that `model` names."""
+    return SHIPPED_REID.get(model, DEFAULT_REID if model == "default" else Path(model))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +87,7 @@ class Embedder:
         Raises:
             EngineFailure: missing, of the wrong kind, or not runnable here.
         """
-        path = DEFAULT_REID if config.model == "default" else Path(config.model)
+        path = resolve_reid(config.model)
         try:
             return cls(engines.load(path, config.backend, config.precision, threads), str(path))
         except engines.EngineError as error:

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.build import prepare, site_networks
 from pipeline.config import CameraConfig, DetectorConfig, ReidConfig, Site
-from pipeline.embedder import DEFAULT_REID
+from pipeline.embedder import DEFAULT_REID, SHIPPED_REID
 from pipeline.errors import EngineFailure
 from pipeline.processes import log_to
 from tests.pipeline.networks import write_detector, write_reid
@@ -30,6 +30,8 @@ def site(detector: Path | str, reid: Path | str, backend: str = "onnxruntime") -
 
 def test_the_networks_of_a_site_are_its_detector_and_its_reid(tmp_path: Path) -> None:
     assert site_networks(site("net.onnx", "default")) == (Path("net.onnx"), DEFAULT_REID)
+    assert site_networks(site("net.onnx", "mspf_x0_5"))[1] == SHIPPED_REID["mspf_x0_5"]
+    assert site_networks(site("net.onnx", "mine.onnx"))[1] == Path("mine.onnx")
 
 
 def test_networks_are_proven_before_a_worker_needs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

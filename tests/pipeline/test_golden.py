@@ -10,11 +10,11 @@ import pytest
 
 import engines
 from engines import gate
-from pipeline.embedder import DEFAULT_REID
+from pipeline.embedder import SHIPPED_REID
 from pipeline.export_detector import DEFAULT_DETECTOR
 
 ROOT = Path(__file__).parents[2]
-shipped = pytest.mark.parametrize("network", [DEFAULT_REID, DEFAULT_DETECTOR], ids=lambda path: path.stem)
+shipped = pytest.mark.parametrize("network", [*SHIPPED_REID.values(), DEFAULT_DETECTOR], ids=lambda path: path.stem)
 
 
 @shipped
