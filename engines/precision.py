@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from engines import calibration, merging
+from engines import calibration
 from engines.engine import Array, EngineError
 from engines.gate import golden_path
 
@@ -49,7 +49,6 @@ def to_int8(
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset < OLDEST_OPSET:
         raise EngineError(f"{path}: opset {opset} has no int8 by channel; export it with opset {OLDEST_OPSET} or newer")
-    merging.merge_gates(model.graph)
     names = {name for name in dense_convolutions(model) if not name.startswith(tuple(keep_float))}
     if not names:
         raise EngineError(f"{path}: no convolution left to quantise; give a float32 network and a shorter keep_float")

@@ -1,5 +1,6 @@
 """OSNet: omni-scale feature learning (Zhou et al., ICCV 2019, arXiv 1905.00953), at any width."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -34,17 +35,20 @@ class LiteConv(nn.Sequential):
 
 
 class ChannelGate(nn.Module):
-    """The input weighted by channel; the weights come from its global average."""
+    """The sum of maps weighted by channel; the weights of each come from its average, through the same layers."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
         self.squeeze = nn.Conv2d(channels, channels // reduction, 1)
         self.excite = nn.Conv2d(channels // reduction, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        pooled = x.mean((2, 3), keepdim=True)
-        return x * torch.sigmoid(self.excite(functional.relu(self.squeeze(pooled))))
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Several (B, C, H, W) -> (B, C, H, W); their averages stand below one another and are weighed at once."""
+        averages = torch.cat([x.mean((2, 3), keepdim=True) for x in maps], 2)
+        weights = torch.sigmoid(self.excite(functional.relu(self.squeeze(averages)))).chunk(len(maps), 2)
+        first, *others = (x * weight for x, weight in zip(maps, weights, strict=True))
+        mixed: Tensor = sum(others, start=first)
+        return mixed
 
 
 class OSBlock(nn.Module):
@@ -63,8 +67,7 @@ class OSBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H, W)."""
         reduced = self.reduce(x)
-        first, *others = (self.gate(stream(reduced)) for stream in self.streams)
-        mixed = sum(others, start=first)
+        mixed = self.gate([stream(reduced) for stream in self.streams])
         return functional.relu(self.norm(self.expand(mixed) + self.shortcut(x)))
 
 

@@ -72,6 +72,7 @@ STUDIES = {
             Variant("as by default", {}),
             Variant("4 patches: stripes", {"network.four_patch_grid": "stripes"}),
             Variant("levels added as maps", {"network.add": "map"}),
+            Variant("one body for all", {"network.shared_bodies": "true"}),
             Variant("stripes of plain conv3", {"network.aggregate_attended": "false"}),
             Variant("stripes of 3 scales", {"network.aggregate_scales": "3"}),
             Variant("attention after conv2", {"network.attention_after": "conv2"}),
