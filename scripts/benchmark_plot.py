@@ -7,18 +7,28 @@ from benchmark_timing import Row
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+Draw = Callable[[Axes, Sequence[Row]], None]
+
 
 def plot(measured: Mapping[str, Sequence[Row]], path: Path) -> bool:
     """Write the picture; False, and nothing, where no part that can be drawn was measured."""
-    drawn = {name: rows for name, rows in measured.items() if name in PANELS and rows}
+    drawn = [panel for name, rows in measured.items() if name in PANELS and rows for panel in panels(name, rows)]
     if not drawn:
         return False
     figure = Figure(figsize=(7 * len(drawn), 7), layout="constrained")
-    for axes, (name, rows) in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True):
-        axes.set_title(name)
-        PANELS[name](axes, rows)
+    for axes, (title, draw, rows) in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
+        axes.set_title(title)
+        draw(axes, rows)
     figure.savefig(path, dpi=120)
     return True
+
+
+def panels(name: str, rows: Sequence[Row]) -> list[tuple[str, Draw, Sequence[Row]]]:
+    """Title, drawing and rows of each panel of a part: one, of `threads` one a network, as their speeds differ much."""
+    if name != "threads":
+        return [(name, PANELS[name], rows)]
+    names = dict.fromkeys(row["network"] for row in rows)
+    return [(f"{name}: {own}", threads, [row for row in rows if row["network"] == own]) for own in names]
 
 
 def networks(axes: Axes, rows: Sequence[Row]) -> None:
@@ -36,15 +46,10 @@ def layers(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def threads(axes: Axes, rows: Sequence[Row]) -> None:
-    """Core time of an image in each setting, over the batch; the back end and processes in the legend."""
-    lines = dict.fromkeys((row["network"], row["back end"], row["processes"], row["threads of each"]) for row in rows)
-    for network, backend, processes, each in lines:
-        own = [row for row in rows if (row["network"], row["back end"]) == (network, backend)]
-        own = [row for row in own if (row["processes"], row["threads of each"]) == (processes, each)]
-        points = [(float(row["batch"]), float(row["core ms an image"])) for row in own]
-        axes.plot(*zip(*points, strict=True), marker="o", label=f"{network}, {backend}, {processes} x {each} threads")
-    axes.set(xscale="log", yscale="log", xlabel="batch", ylabel="core ms an image")
-    axes.legend(fontsize=6)
+    """What all processes together do in each setting, batch by batch; named by processes x threads of each."""
+    rows = sorted(rows, key=lambda row: float(row["batch"]))
+    labels = [f"batch {r['batch']}: {r['processes']} x {r['threads of each']}, {r['back end']}" for r in rows]
+    bars(axes, labels, [float(row["images/s"]) for row in rows], "images/s of all processes")
 
 
 def stages(axes: Axes, rows: Sequence[Row]) -> None:
@@ -73,7 +78,7 @@ def bars(axes: Axes, labels: Sequence[str], lengths: Sequence[float], unit: str)
     axes.tick_params(labelsize=7)
 
 
-PANELS: dict[str, Callable[[Axes, Sequence[Row]], None]] = {
+PANELS: dict[str, Draw] = {
     "networks": networks,
     "layers": layers,
     "threads": threads,

@@ -184,12 +184,21 @@ def test_the_picture_shows_the_parts_that_were_measured(script, tmp_path: Path, 
     rows = {
         "stages": [{"stage": "decode", "core ms a frame": 1.0}],
         "layers": [{"network": "net", "layer": "Conv", "share": 1.0}],
-        "threads": [{**setting, "batch": batch, "core ms an image": 1.0} for batch in (1, 4)],
+        "threads": [{**setting, "batch": batch, "images/s": 1.0} for batch in (1, 4)],
         "gallery": [{"identities": 100, "one thread, ms": 1.0}, {"identities": 1000, "one thread, ms": 3.0}],
         "wire": [{"messages/s": 1.0}],
     }
     assert script("benchmark_plot").plot({name: rows[name] for name in parts}, tmp_path / "plot.png")
     assert cv2.imread(str(tmp_path / "plot.png")) is not None
+
+
+def test_each_network_has_a_panel_of_its_own_for_threads(script) -> None:
+    rows = [{"network": name, "batch": batch} for batch in (1, 4) for name in ("net", "other")]
+    panels = script("benchmark_plot").panels("threads", rows)
+    assert [(title, [row["batch"] for row in own]) for title, _, own in panels] == [
+        ("threads: net", [1, 4]),
+        ("threads: other", [1, 4]),
+    ]
 
 
 def test_a_process_of_its_own_runs_a_network_in_every_setting(script, tmp_path: Path) -> None:
