@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -100,9 +100,15 @@ def load(
         logger.info("%s: runs on %s in %s", path.name, engine.backend, engine.precision)
         return engine
     if refused:
-        raise list(refused.values())[-1]  # those before stand in the log
+        raise together(refused)
     missing = " or ".join(BACKENDS[name].requires for name in names)
     raise EngineError(f"{path}: no back end for it is installed; pip install {missing}")
+
+
+def together(refused: Mapping[str, EngineError]) -> EngineError:
+    """What all back ends say of a network that none of them takes; of the last one's kind."""
+    *_, last = refused.values()
+    return last if len(refused) == 1 else type(last)("; ".join(f"{name}: {why}" for name, why in refused.items()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,14 +85,15 @@ def run(
 def _follow(site: Site, out: Path, *, replay: bool, video: bool, seconds: float | None) -> None:
     """One run into its directory, up to the summary."""
     summary = _replay(site, out, video) if replay else _live(site, out, video, seconds)
+    seen = any(camera.frames for camera in summary.cameras.values())
     try:
         write_json(out / "summary.json", summary)
-        if site.truth:
+        if site.truth and seen:
             summary.evaluation = evaluate_run(out, Path(site.truth))
             write_json(out / "summary.json", summary)
     finally:
         _show(summary, out)
-    if not any(camera.frames for camera in summary.cameras.values()):
+    if not seen:
         raise SourceError(f"no camera delivered a frame in {summary.seconds:.0f} s; the lines above, if any, say why")
 
 

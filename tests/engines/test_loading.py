@@ -152,8 +152,10 @@ def test_auto_passes_over_a_back_end_that_does_not_take_the_network_and_says_so(
         engines.load(network, "openvino")
 
 
-def test_what_no_back_end_reads_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_no_back_end_reads_is_told_once_with_the_reason_of_each(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "text.onnx").write_text("no network")
-    with pytest.raises(engines.EngineError, match=r"text\.onnx: .*export it again"):
+    with pytest.raises(engines.EngineError, match=r"openvino: .*text\.onnx: .*; onnxruntime: .*export it again"):
         engines.load(tmp_path / "text.onnx")
     assert not [record for record in caplog.records if record.levelname == "WARNING"]

@@ -169,6 +169,16 @@ def test_a_run_that_saw_nothing_fails_after_its_summary(monkeypatch, capfd, tmp_
     assert (tmp_path / "out" / "summary.json").is_file()
 
 
+def test_a_run_that_saw_nothing_is_not_scored(monkeypatch, capsys, tmp_path):
+    cams = broken_site(tmp_path)
+    (tmp_path / "truth").mkdir()
+    cams.write_text(f"truth: truth\n{cams.read_text()}")
+    status, _, err = run(monkeypatch, capsys, "run", "--cams", cams, "--out", tmp_path / "out")
+    assert status == 2
+    assert "no camera delivered a frame" in err
+    assert "truth" not in err
+
+
 def test_a_summary_that_cannot_be_written_is_shown(monkeypatch, capsys, tmp_path):
     (tmp_path / "out" / "summary.json.part").mkdir(parents=True)
     status, out, err = run(monkeypatch, capsys, "run", "--cams", broken_site(tmp_path), "--out", tmp_path / "out")
