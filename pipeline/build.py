@@ -3,7 +3,7 @@
 import logging
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -12,18 +12,17 @@ from pathlib import Path
 import numpy as np
 
 import engines
-from engines import cuda, plans, reference, tensorrt_backend, tensorrt_builder
+from engines import cuda, plans, tensorrt_backend, tensorrt_builder
 from engines.engine import MissingDeviceError, NotInstalledError
 from engines.loading import BACKENDS, prove
 from engines.plans import Plan
 from pipeline.config import Site
-from pipeline.datatypes import F32
-from pipeline.detector import example_input
 from pipeline.embedder import resolve_reid
 from pipeline.errors import EngineFailure, PipelineError
 from pipeline.export_detector import resolve_detector
 from pipeline.job import start_deaf
 from pipeline.networks import load_networks
+from pipeline.pictures import example_pictures
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +76,6 @@ def build_plan(
         return Built(path.name, plan, tuple(latency_ms(engine, batch) for batch in TIMED_BATCHES))
     except engines.EngineError as error:
         raise EngineFailure(str(error)) from error
-
-
-def example_pictures(inputs: Sequence[engines.TensorSpec], metadata: Mapping[str, str]) -> F32 | None:
-    """What a network without a reference is compared on: rendered people for a detector, patches for the others."""
-    return (reference.generated if metadata.get("kind") == "reid" else example_input)(inputs, metadata)
 
 
 def installed_flavour() -> str:

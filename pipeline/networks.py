@@ -7,11 +7,12 @@ from pathlib import Path
 
 import psutil
 
-from engines import Engine, EngineError, quickest, reference
+from engines import Engine, EngineError, quickest
 from pipeline.config import Site
-from pipeline.detector import Detector, example_input
+from pipeline.detector import Detector
 from pipeline.embedder import Embedder
 from pipeline.errors import EngineFailure
+from pipeline.pictures import example_pictures
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # of this container: quota and period in µs (Linux, cgroup-v2.rst)
 
@@ -60,8 +61,7 @@ def core_ms(engine: Engine) -> float | None:
     Raises:
         EngineFailure: the network cannot run.
     """
-    examples = reference.generated if engine.metadata.get("kind") == "reid" else example_input
-    pictures = examples(engine.inputs, engine.metadata)
+    pictures = example_pictures(engine.inputs, engine.metadata)
     try:
         return None if pictures is None else quickest.measured({"": engine}, pictures)[""]
     except EngineError as error:

@@ -10,7 +10,6 @@ less, but TensorRT does not take it.
 """
 
 import argparse
-import ast
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import numpy as np
 
 import engines
 from engines.precision import to_float16, to_int8
-from pipeline.detector import STRIDE, letterbox
+from pipeline.pictures import detector_input
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 
@@ -45,12 +44,10 @@ def batches(network: Path, paths: list[Path]) -> Iterator[engines.Array]:
         if image is None:
             raise SystemExit(f"{path}: not a picture that OpenCV reads; take it out of the folder")
         if engine.metadata.get("kind") == "reid":
-            pixels, scale = cv2.resize(image, (width or 0, height or 0), interpolation=cv2.INTER_LINEAR), 1
+            resized = cv2.resize(image, (width or 0, height or 0), interpolation=cv2.INTER_LINEAR)
+            yield np.ascontiguousarray(resized[..., ::-1].transpose(2, 0, 1)[None], np.float32)
         else:
-            longest = max(ast.literal_eval(engine.metadata.get("imgsz", "[640, 640]")))
-            size = [-(-side * longest // max(image.shape[:2]) // STRIDE) * STRIDE for side in image.shape[:2]]
-            pixels, scale = letterbox([image], (height or size[0], width or size[1]))[0][0], 255
-        yield np.ascontiguousarray(pixels[..., ::-1].transpose(2, 0, 1)[None], np.float32) / np.float32(scale)
+            yield detector_input([image], engine.inputs[0], engine.metadata)[0]
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import engines
 from engines import Array, TensorSpec
 from pipeline.config import DetectorConfig
 from pipeline.datatypes import U8
-from pipeline.detector import Detector, example_input, letterbox
+from pipeline.detector import Detector
 from pipeline.errors import EngineFailure
 
 FLOAT = np.dtype(np.float32)
@@ -169,21 +169,3 @@ def test_the_shipped_detector_sees_nobody_on_a_grey_wall(backend: str) -> None:
     detector = Detector.load(DetectorConfig(backend=backend, min_score=0.5))
     wall = np.full((360, 640, 3), 150, np.uint8)
     assert [len(found) for found in detector.detect([wall, wall[:, :480]])] == [0, 0]
-
-
-def test_letterbox_scales_to_fit_and_pads_with_grey() -> None:
-    boxed, scales = letterbox([picture(20, 40, (0, 0, 40, 20))], (64, 64))
-    assert scales == [1.6]
-    assert (boxed[0, :32] == 255).all()
-    assert (boxed[0, 32:] == 114).all()
-
-
-def test_a_detector_without_a_reference_is_compared_on_rendered_people() -> None:
-    shipped = Detector.load(DetectorConfig(backend="onnxruntime"))
-    people = example_input(shipped.engine.inputs, {})
-    assert people is not None
-    assert (shipped.engine(people)[0][:, 0, 4] > 0.5).all()  # the surest box of every picture
-    small = example_input(FakeEngine(input_shape=(1, 3, 96, 128)).inputs, {})
-    assert small is not None
-    assert small.shape[1:] == (3, 96, 128)
-    assert example_input(FakeEngine(input_shape=(None, 4)).inputs, {}) is None
