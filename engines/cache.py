@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,6 +13,9 @@ from pathlib import Path
 from engines.engine import EngineError
 
 VARIABLE = "MSPF_PIPELINE_CACHE"
+ELSEWHERE = re.compile(
+    rb"\n\x08location\x12([\x01-\x7f])", re.DOTALL
+)  # protobuf's "location": a file name of so many bytes
 
 
 def cache_dir() -> Path:
@@ -32,6 +36,23 @@ def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def network_sha256(path: Path) -> str:
+    """Hex digest of an ONNX file and of the files beside it that hold its weights.
+
+    Raises:
+        EngineError: one of these is missing.
+    """
+    content = path.read_bytes()
+    digest = hashlib.sha256(content)
+    for name in sorted({content[match.end() :][: match[1][0]] for match in ELSEWHERE.finditer(content)}):
+        weights = path.parent / os.fsdecode(name)
+        try:
+            digest.update(weights.read_bytes())
+        except OSError as error:
+            raise EngineError(f"{path}: its weights in {weights}: {error.strerror}; put that file there") from error
+    return digest.hexdigest()
 
 
 def sha256_of(content: bytes) -> str:

@@ -24,7 +24,7 @@ SURE_SCORE = 0.1  # less sure boxes are not compared
 INT8_LEEWAY = 2.0  # times what MIN_IOU and MAX_SCORE_GAP leave: for the median box of an int8 detector, as single ones
 INT8_LEEWAY_IN_PICTURE = 10.0  # move far without a loss of AP; and for the median box of each picture
 MAX_ERROR = 0.02  # of any other output, as a share of its reference's largest magnitude
-PROTOCOL = [sorted(MIN_COSINE.items()), MIN_COSINE_FLOAT, MIN_IOU, MAX_SCORE_GAP, SURE_SCORE, MAX_ERROR, 1]
+PROTOCOL = [sorted(MIN_COSINE.items()), MIN_COSINE_FLOAT, MIN_IOU, MAX_SCORE_GAP, SURE_SCORE, MAX_ERROR, 2]
 PROTOCOL += [INT8_LEEWAY, INT8_LEEWAY_IN_PICTURE]
 
 
@@ -39,7 +39,8 @@ class Golden:
     Attributes:
         inputs: (N, ...) as the network takes them.
         outputs: (N, ...) of the network's first output.
-        compare: "rows" by cosine, "boxes" (N, K, 6) by overlap and score, "values" by the largest difference.
+        compare: "rows" by cosine, "boxes" (N, K, 6) and "heads" (N, 4 + C, A) by overlap and score, "values" by the
+            largest difference.
         origin: where it comes from, for messages.
     """
 
@@ -144,8 +145,7 @@ def compare_rows(rows: Array, expected: Array, precision: str) -> Agreement:
 def compare_boxes(found: Array, expected: Array, precision: str) -> Agreement:
     """By (N, K, 6) boxes x1, y1, x2, y2, score, class, each beside the one most like it on the other side.
 
-    Boxes of either side count, so one too many is as wrong as one too few. The worst box counts; in int8 the median of
-    all and of each picture, with leeway: docs/engines.md has the measurement.
+    Boxes of either side count, so one too many is as wrong as one too few.
     """
     pairs = np.concatenate(
         [
@@ -154,15 +154,44 @@ def compare_boxes(found: Array, expected: Array, precision: str) -> Agreement:
             for ours, theirs in (sides, sides[::-1])
         ]
     )
+    return _judged_pairs(pairs, len(found), precision if not np.isnan(found[..., 4]).any() else "")
+
+
+def compare_heads(found: Array, expected: Array, precision: str) -> Agreement:
+    """By raw heads (N, 4 + C, A), centre, size and a score for each class: each of A anchors beside itself.
+
+    An anchor counts where either side is sure of a class; its gap is that of the class that differs most.
+    """
+    sides = [side.transpose(0, 2, 1).astype(np.float64) for side in (found, expected)]
+    sure = np.any([~(side[..., 4:].max(2) < SURE_SCORE + MAX_SCORE_GAP) for side in sides], 0)
+    (boxes, scores), (true_boxes, true_scores) = (_corners_and_scores(side[sure]) for side in sides)
+    overlap, apart = _overlap(boxes, true_boxes), np.abs(scores - true_scores).max(1)
+    badness, image = _badness(overlap, apart), np.nonzero(sure)[0]
+    pairs = np.column_stack([badness, overlap, apart, image, true_boxes, true_scores.max(1)])
+    return _judged_pairs(pairs, len(found), precision if not np.isnan(found).any() else "")
+
+
+def _corners_and_scores(anchors: Array) -> tuple[Array, Array]:
+    """(P, 4 + C) centre, size, scores -> (P, 4) corners, (P, C) scores."""
+    centre, half, scores = anchors[:, :2], anchors[:, 2:4] / 2, anchors[:, 4:]
+    return np.hstack([centre - half, centre + half]), scores
+
+
+def _judged_pairs(pairs: Array, images: int, precision: str) -> Agreement:
+    """The worst pair; in int8 the median of all and of each picture, with leeway: docs/engines.md has the measurement.
+
+    Args:
+        pairs: (P, 9) badness, IoU, score gap, image, corners and score.
+    """
     if not len(pairs):
         return Agreement(True, f"no box above {SURE_SCORE:g} on either side, which proves little")
-    if precision != "int8" or np.isnan(found[..., 4]).any():
+    if precision != "int8":
         return _judged(_at_share(pairs, 1), 1, "")
     pictures = [pairs[pairs[:, 3] == image] for image in np.unique(pairs[:, 3])]
     said = [
         _judged(_at_share(some, 0.5), INT8_LEEWAY_IN_PICTURE, "half of its boxes are worse than ") for some in pictures
     ]
-    if len(found) > 1:  # the few boxes of one picture have no steady median
+    if images > 1:  # the few boxes of one picture have no steady median
         said.insert(0, _judged(_at_share(pairs, 0.5), INT8_LEEWAY, "half of all boxes are worse than "))
     return next((agreement for agreement in said if not agreement.ok), said[0])
 
@@ -182,6 +211,7 @@ def compare_values(values: Array, expected: Array, precision: str) -> Agreement:
 COMPARISONS: dict[str, Callable[[Array, Array, str], Agreement]] = {
     "rows": compare_rows,
     "boxes": compare_boxes,
+    "heads": compare_heads,
     "values": compare_values,
 }
 
@@ -211,13 +241,24 @@ def _most_alike(boxes: Array, others: Array, image: int) -> Array:
     table[:, :3] = np.inf, 0, 1
     if not len(boxes) or not len(others):
         return table
-    corner = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    shared = np.clip(np.minimum(boxes[:, None, 2:4], others[None, :, 2:4]) - corner, 0, None).prod(2)
-    sizes = [(some[:, 2:4] - some[:, :2]).prod(1) for some in (boxes, others)]
-    overlap = shared / np.maximum(sizes[0][:, None] + sizes[1] - shared, 1e-12)
+    overlap = _overlap(boxes[:, None, :4], others[None, :, :4])
     apart = np.abs(boxes[:, None, 4] - others[None, :, 4])
-    badness = np.maximum((1 - overlap) / (1 - MIN_IOU), apart / MAX_SCORE_GAP)
+    badness = _badness(overlap, apart)
     badness[boxes[:, None, 5] != others[None, :, 5]] = np.inf
     best = np.arange(len(boxes)), badness.argmin(1)
     table[:, :3] = np.column_stack([badness[best], overlap[best], apart[best]])
     return table
+
+
+def _overlap(boxes: Array, others: Array) -> Array:
+    """IoU of corners (..., 4), broadcast."""
+    shared = np.clip(np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2]), 0, None)
+    area, other_area = ((some[..., 2:] - some[..., :2]).prod(-1) for some in (boxes, others))
+    inner: Array = shared.prod(-1)
+    return np.asarray(inner / np.maximum(area + other_area - inner, 1e-12))
+
+
+def _badness(overlap: Array, apart: Array) -> Array:
+    """1 is just allowed."""
+    badness: Array = np.maximum((1 - overlap) / (1 - MIN_IOU), apart / MAX_SCORE_GAP)
+    return badness

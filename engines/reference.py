@@ -1,6 +1,5 @@
 """Where the parity gate's reference comes from: the file beside the network, or ONNX Runtime in f32, one at a time."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -8,9 +7,7 @@ import numpy as np
 
 from engines import cache
 from engines.engine import Array, Engine, EngineError, TensorSpec
-from engines.gate import Golden, golden_path, read_golden
-
-logger = logging.getLogger(__name__)
+from engines.gate import GateError, Golden, golden_path, read_golden
 
 Examples = Callable[[Sequence[TensorSpec], Mapping[str, str]], Array | None]  # typical inputs (N, ...) of a network
 
@@ -19,23 +16,31 @@ SIDE = 320  # where the file leaves height or width open
 CELLS = 8  # patches of one colour along each side of a generated picture: noise of single pixels tells little
 
 
-def find(path: Path, inputs: Array | None) -> Golden | None:
-    """The reference of this network; None where there is none and none can be made.
+def find(path: Path, inputs: Array | None) -> Golden:
+    """The reference of this network: what stands beside the file, or what ONNX Runtime makes of the inputs.
 
     Args:
         inputs: (N, ...) to run through ONNX Runtime where no reference stands beside the file.
 
     Raises:
         EngineError: what stands beside it is no reference.
+        GateError: there is none, and none can be made.
     """
     beside = golden_path(path)
     return read_golden(beside) if beside.is_file() else computed(path, inputs)
 
 
-def computed(path: Path, inputs: Array | None) -> Golden | None:
-    """What ONNX Runtime computes in f32 from one sample at a time, which no mistake about batches can touch."""
+def computed(path: Path, inputs: Array | None) -> Golden:
+    """What ONNX Runtime computes in f32 from one sample at a time, which no mistake about batches can touch.
+
+    Raises:
+        GateError: it cannot run the network, or nobody knows what the network takes.
+    """
+    wanted = f"{path}: cannot be proven, and so does not serve: it has no {golden_path(path).name}"
     if inputs is None:
-        return None
+        raise GateError(
+            f"{wanted}, and only networks that take pictures do without; write one by engines.gate.write_golden"
+        )
     try:
         from engines import onnxruntime_backend
 
@@ -44,17 +49,21 @@ def computed(path: Path, inputs: Array | None) -> Golden | None:
         chunks = [np.resize(inputs[start : start + step], (step, *inputs.shape[1:])) for start in range(len(inputs))]
         outputs = np.concatenate([network(chunk)[0][:1] for chunk in chunks])
     except (ImportError, EngineError) as error:
-        logger.info("%s: no reference: %s", path.name, error)
-        return None
+        raise GateError(f"{wanted}, and ONNX Runtime makes none: {error}") from error
     return Golden(inputs, outputs, comparison(network), "ONNX Runtime in f32")
 
 
 def comparison(engine: Engine) -> str:
-    """How outputs of this network are compared: descriptors as rows, finished boxes as boxes, all else by value."""
+    """How outputs of this network are compared: descriptors as rows, boxes as such, all else by value.
+
+    A detector's file says `task=detect`, as ultralytics writes it; its boxes are rows of six, else it has a raw head.
+    """
     shape = engine.outputs[0].shape
     if engine.metadata.get("kind") == "reid":
         return "rows"
-    return "boxes" if len(shape) == 3 and shape[2] == 6 else "values"
+    if len(shape) == 3 and shape[2] == 6:
+        return "boxes"
+    return "heads" if len(shape) == 3 and engine.metadata.get("task") == "detect" else "values"
 
 
 def generated(inputs: Sequence[TensorSpec], metadata: Mapping[str, str]) -> Array | None:

@@ -179,6 +179,48 @@ def test_boxes_agree_in_place_score_and_number(boxes: engines.Array, agrees: boo
     assert gate.compare_boxes(BOXES, boxes, "f32").ok is agrees
 
 
+# 2 classes, 3 anchors, none of which a raw head leaves out: sure of the first, of the second, of neither
+HEAD = np.array([[[30, 80, 5], [50, 50, 5], [40, 40, 9], [80, 80, 9], [0.8, 0.1, 0.05], [0.0, 0.3, 0.05]]], np.float32)
+
+
+def head(channel: int | slice, anchor: int | slice, change: float) -> engines.Array:
+    changed = HEAD.copy()
+    changed[0, channel, anchor] += np.float32(change)
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("rows", "agrees"),
+    [
+        (HEAD, True),
+        (head(0, 0, 0.5), True),
+        (head(0, slice(None), 8), False),  # every box shifted by 8 px
+        (head(4, 0, 0.015), True),
+        (head(4, 0, -0.1), False),
+        (head(slice(4, 6), 2, 0.02), True),  # not sure enough to count
+        (head(slice(4, 6), 2, 0.5), False),
+        (HEAD * [[[1], [1], [1], [1], [0], [0]]], False),  # nobody
+        (HEAD[:, [0, 1, 2, 3, 5, 4]], False),  # classes in another order
+        (HEAD[:, :, ::-1], False),  # anchors in another order
+        (np.where(np.arange(6)[None, :, None] < 4, HEAD, HEAD**2), False),
+        (head(5, 1, np.nan), False),
+    ],
+)
+def test_raw_heads_agree_anchor_by_anchor_in_place_and_scores(rows: engines.Array, agrees: bool) -> None:
+    assert gate.compare_heads(rows, HEAD, "f32").ok is agrees
+    assert gate.compare_heads(HEAD, rows, "f32").ok is agrees
+
+
+def test_in_int8_the_median_anchor_of_a_raw_head_counts() -> None:
+    many = np.tile(HEAD[:, :, :2], (2, 1, 6))
+    one_off, all_off = many.copy(), many.copy()
+    one_off[0, 4, 0] -= 0.3
+    all_off[:, 4, ::2] -= 0.1
+    all_off[:, 5, 1::2] -= 0.1
+    assert gate.compare_heads(one_off, many, "int8").ok
+    assert not gate.compare_heads(all_off, many, "int8").ok
+
+
 CROWD = np.array([[[60 * k, 10, 60 * k + 40, 90, 0.5 + 0.04 * k, 0] for k in range(8)]] * 4, np.float32)
 
 

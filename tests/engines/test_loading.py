@@ -4,10 +4,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import engines
 from engines import quickest
+from engines.gate import GateError
 from engines.loading import BACKENDS, Backend, version
 
 
@@ -139,6 +141,33 @@ def load_halting(path: Path, precision: str, threads: int) -> engines.Engine:
     """Right in f32 alone."""
     engine = engines.load(path, "onnxruntime", threads=threads, proven=False)
     return engine if precision == "f32" else Halting(engine)
+
+
+def load_lossy(path: Path, precision: str, threads: int) -> engines.Engine:
+    """Finds while it starts that float16 loses too much, as TensorRT does before it builds."""
+    if precision == "auto":
+        raise GateError(f"{path.name} in f16 disagrees")
+    return engines.load(path, "onnxruntime", threads=threads, proven=False)
+
+
+def test_a_start_that_disagrees_is_tried_in_f32(
+    network: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(BACKENDS, "tensorrt", Backend(__name__, "tensorrt", (".onnx",), "load_lossy", on_gpu=True))
+    with caplog.at_level("INFO"):
+        assert engines.load(network, "tensorrt").precision == "f32"
+    assert "tiny.onnx in f16 disagrees" in caplog.text
+
+
+def test_a_network_that_nobody_can_prove_does_not_serve(tmp_path: Path) -> None:
+    two = onnx.helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, ["n", 2])
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 2]) for name in ("a", "sum")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["a", "b"], ["sum"])], "g", [ends[0], two], ends[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "sum.onnx")
+    with pytest.raises(GateError, match=r"sum.onnx: cannot be proven, and so does not serve: it has no sum.golden.npz"):
+        engines.load(tmp_path / "sum.onnx", "onnxruntime")
+    assert engines.load(tmp_path / "sum.onnx", "onnxruntime", proven=False).backend == "onnxruntime"
 
 
 def test_auto_passes_over_a_back_end_that_does_not_take_the_network_and_says_so(

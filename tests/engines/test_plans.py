@@ -56,9 +56,11 @@ def test_a_plan_for_anything_else_is_not_found(tmp_path: Path, other: dict[str, 
 
 
 def test_another_largest_batch_is_found_only_by_who_does_not_care(tmp_path: Path) -> None:
-    plan = keep(replace(KEY, max_batch=8), tmp_path)
+    of_one, of_eight = (keep(replace(KEY, max_batch=largest), tmp_path) for largest in (1, 8))
     assert plans.find("net", KEY, tmp_path) is None
-    assert plans.find_any_batch("net", KEY, tmp_path) == plan
+    assert plans.find_any_batch("net", KEY, tmp_path) == of_eight
+    of_eight.path.unlink()
+    assert plans.find_any_batch("net", KEY, tmp_path) == of_one
 
 
 def test_a_plan_that_was_cut_short_or_altered_is_not_trusted(tmp_path: Path) -> None:
@@ -189,6 +191,31 @@ def test_a_quantised_network_that_tensorrt_rejects_is_rejected_in_one_line(
         build(path, plan_key(path, "tensorrt-rtx", "int8", 4), tmp_path)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("plans/*.plan"))
+
+
+def weights_elsewhere(network: Path, folder: Path) -> Path:
+    """The same network with its weights in a file beside it, as torch's exporter writes large ones."""
+    path, model = folder / "net.onnx", onnx.load(network)
+    onnx.save(model, path, save_as_external_data=True, location="net.onnx.data", size_threshold=0)
+    return path
+
+
+@needs_rtx
+def test_other_weights_in_another_file_make_another_plan(network: Path, tmp_path: Path) -> None:
+    path = weights_elsewhere(network, tmp_path)
+    first = build(path, plan_key(path, "tensorrt-rtx", "f32", 2), tmp_path)
+    with (tmp_path / "net.onnx.data").open("r+b") as file:
+        file.write(np.full(6, 7, np.float32).tobytes())
+    assert build(path, plan_key(path, "tensorrt-rtx", "f32", 2), tmp_path).path != first.path
+
+
+def test_weights_that_are_missing_are_named(network: Path, tmp_path: Path) -> None:
+    path = weights_elsewhere(network, tmp_path)
+    assert cache.network_sha256(path) != cache.sha256(path)
+    assert cache.network_sha256(network) == cache.sha256(network)
+    (tmp_path / "net.onnx.data").unlink()
+    with pytest.raises(engines.EngineError, match=r"its weights in .*net.onnx.data: No such file .*; put that file"):
+        cache.network_sha256(path)
 
 
 @needs_rtx
