@@ -6,7 +6,6 @@ the graph), and the raw (N, 4 + classes, A) with centre, size and a score per cl
 
 import ast
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,7 +14,7 @@ import engines
 from pipeline.config import DetectorConfig
 from pipeline.datatypes import F32, U8, Detections
 from pipeline.errors import EngineFailure
-from pipeline.export_detector import CACHE_DIR, resolve_detector
+from pipeline.export_detector import resolve_detector
 from pipeline.pictures import detector_input, example_pictures
 
 MAX_IOU = 0.7  # two boxes that overlap more are one person; NMS-free heads still repeat one now and then
@@ -42,8 +41,8 @@ class Detector:
         self._person = _person_class(engine, source)
 
     @classmethod
-    def load(cls, config: DetectorConfig, cache_dir: Path = CACHE_DIR, *, threads: int = 0) -> "Detector":
-        """The detector that the settings name; a `.pt` is exported into `cache_dir` first.
+    def load(cls, config: DetectorConfig, *, threads: int = 0) -> "Detector":
+        """The detector that the settings name; a `.pt` is exported first.
 
         Args:
             threads: CPU threads for one call; 0 = one for each core.
@@ -52,7 +51,7 @@ class Detector:
             ConfigError: the model cannot be found or exported.
             EngineFailure: missing, of the wrong kind, or not runnable here.
         """
-        path = resolve_detector(config.model, cache_dir)
+        path = resolve_detector(config.model)
         try:
             engine = engines.load(path, config.backend, config.precision, threads, examples=example_pictures)
             return cls(engine, str(path), config.min_score)

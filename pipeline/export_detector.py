@@ -3,8 +3,6 @@
 The only module that imports ultralytics (AGPL-3.0), and only for a .pt.
 """
 
-import hashlib
-import json
 import logging
 import os
 import pickle
@@ -13,12 +11,12 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+from engines import EngineError, cache
 from pipeline.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_DETECTOR = Path(__file__).parent / "weights" / "person_detector.onnx"
-CACHE_DIR = Path("~/.cache/mspf-pipeline")
 SETTINGS = {"format": "onnx", "opset": 17, "dynamic": True, "nms": False, "device": "cpu"}  # nms False: NMS-free head
 
 EXPORT_ERRORS = (  # what a file that is no ultralytics network makes of the unpickler, torch and ultralytics
@@ -27,12 +25,13 @@ EXPORT_ERRORS = (  # what a file that is no ultralytics network makes of the unp
 )  # fmt: skip
 
 
-def resolve_detector(model: str, cache_dir: Path = CACHE_DIR) -> Path:
+def resolve_detector(model: str) -> Path:
     """The network file to run for a `detector.model`.
+
+    Downloads and exports stay in `engines.cache.cache_dir()`, exports under the digest of the .pt and of the settings.
 
     Args:
         model: "default", an .onnx path, or an ultralytics .pt: a path, or a name that ultralytics downloads.
-        cache_dir: where downloads and exports stay, keyed by the .pt's sha256 and the export settings.
 
     Raises:
         ConfigError: neither of these, ultralytics is not installed, or the .pt cannot be had or exported.
@@ -41,11 +40,14 @@ def resolve_detector(model: str, cache_dir: Path = CACHE_DIR) -> Path:
         return DEFAULT_DETECTOR
     path = Path(model)
     if path.suffix == ".pt":
-        folder = _at_home(cache_dir)
         try:
-            return _exported(_found(path, folder), folder)
+            return _exported(_found(path))
         except OSError as error:
-            raise ConfigError(f"detector.model: cannot export {model} into {folder}: {error}; give an .onnx") from error
+            raise ConfigError(
+                f"detector.model: cannot export {model}: {error}; set {cache.VARIABLE} to another folder"
+            ) from error
+        except EngineError as error:
+            raise ConfigError(f"detector.model: {error}") from error
     if path.suffix != ".onnx":
         raise ConfigError(f"detector.model: {model!r} is neither 'default', an .onnx file nor an ultralytics .pt")
     return path
@@ -79,30 +81,23 @@ def export(
         except EXPORT_ERRORS as error:
             raise ConfigError(f"detector.model: ultralytics cannot export {weights}: {error}; give another") from error
         if facts is not None:
-            _finish(exported, {**facts, "weights_sha256": _sha256(weights)})
+            _finish(exported, {**facts, "weights_sha256": cache.sha256(weights)})
         exported.replace(onnx_path)
 
 
-def _at_home(cache_dir: Path) -> Path:
-    try:
-        return cache_dir.expanduser()
-    except RuntimeError as error:
-        raise ConfigError(f"detector.model: no folder {cache_dir} for exports: {error}; set HOME") from error
-
-
-def _found(path: Path, cache_dir: Path) -> Path:
+def _found(path: Path) -> Path:
     """The .pt itself, downloaded by ultralytics if it is a name that it knows."""
     if path.is_file():
         return path
     if path.name != str(path):
         raise ConfigError(f"detector.model: {path} does not exist; check the path")
-    cached = cache_dir / path.name
+    cached = cache.cache_dir() / path.name
     if cached.is_file():
         return cached
     _require_ultralytics(path)
     from ultralytics.utils.downloads import attempt_download_asset
 
-    cache_dir.mkdir(parents=True, exist_ok=True)
+    cached.parent.mkdir(parents=True, exist_ok=True)
     try:
         found = Path(attempt_download_asset(str(cached)))
     except (OSError, RuntimeError) as error:
@@ -124,18 +119,14 @@ def _require_ultralytics(weights: Path) -> None:
         ) from error
 
 
-def _exported(weights: Path, cache_dir: Path) -> Path:
+def _exported(weights: Path) -> Path:
     """The cached export of a .pt, made if it is not there."""
-    key = hashlib.sha256(json.dumps([_sha256(weights), SETTINGS]).encode()).hexdigest()
-    onnx_path = cache_dir / f"{weights.stem}-{key[:16]}.onnx"
+    key = cache.digest({"weights": cache.sha256(weights), **SETTINGS})
+    onnx_path = cache.cache_dir() / f"{weights.stem}-{key}.onnx"
     if not onnx_path.is_file():
         logger.info("%s: exporting to %s, once", weights.name, onnx_path)
         export(weights, onnx_path)
     return onnx_path
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _finish(path: Path, facts: Mapping[str, str]) -> None:

@@ -161,7 +161,7 @@ def test_a_failure_of_the_engine_names_the_file() -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(EngineFailure, match=r"none.onnx: no such network file"):
-        Detector.load(DetectorConfig(model=str(tmp_path / "none.onnx")), tmp_path)
+        Detector.load(DetectorConfig(model=str(tmp_path / "none.onnx")))
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])

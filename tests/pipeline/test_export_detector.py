@@ -42,20 +42,22 @@ def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return make_weights(tmp_path_factory.mktemp("weights") / "tiny.pt", request.param)
 
 
-@pytest.fixture(scope="module")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new folder for exports, where the user's variable says."""
+    monkeypatch.setenv("MSPF_PIPELINE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
-def test_a_pt_is_exported_once_and_detects(weights: Path, cache_dir: Path) -> None:
-    detector = Detector.load(DetectorConfig(model=str(weights), min_score=0.0), cache_dir)
+def test_a_pt_is_exported_once_into_the_cache_and_detects(weights: Path, cache: Path) -> None:
+    detector = Detector.load(DetectorConfig(model=str(weights), min_score=0.0))
     pictures = [np.zeros((360, 640, 3), np.uint8), np.full((480, 640, 3), 200, np.uint8)]
     assert len(detector.detect(pictures)) == 2
-    exported = resolve_detector(str(weights), cache_dir)
+    exported = resolve_detector(str(weights))
     written = exported.stat().st_mtime_ns
-    assert resolve_detector(str(weights), cache_dir) == exported
+    assert resolve_detector(str(weights)) == exported
     assert exported.stat().st_mtime_ns == written
-    assert [path.suffix for path in cache_dir.iterdir()].count(".onnx") == len(list(cache_dir.iterdir()))
+    assert [path for path in cache.iterdir() if path.is_file()] == [exported]
 
 
 def test_half_stored_weights_compute_the_same_and_carry_the_facts(weights: Path, tmp_path: Path) -> None:
@@ -69,14 +71,15 @@ def test_half_stored_weights_compute_the_same_and_carry_the_facts(weights: Path,
     np.testing.assert_allclose(full(images)[0][:, 4], half(images)[0][:, 4], atol=0.02)
 
 
-def test_a_name_that_was_fetched_before_needs_no_network(tmp_path: Path) -> None:
-    make_weights(tmp_path / "yolo26n.pt", nms_free=True)
-    assert resolve_detector("yolo26n.pt", tmp_path).name.startswith("yolo26n-")
+def test_a_name_that_was_fetched_before_needs_no_network(cache: Path) -> None:
+    cache.mkdir()
+    make_weights(cache / "yolo26n.pt", nms_free=True)
+    assert resolve_detector("yolo26n.pt").name.startswith("yolo26n-")
 
 
-def test_default_is_the_shipped_file_and_an_onnx_is_itself(tmp_path: Path) -> None:
-    assert resolve_detector("default", tmp_path) == DEFAULT_DETECTOR
-    assert resolve_detector("nets/mine.onnx", tmp_path) == Path("nets/mine.onnx")
+def test_default_is_the_shipped_file_and_an_onnx_is_itself() -> None:
+    assert resolve_detector("default") == DEFAULT_DETECTOR
+    assert resolve_detector("nets/mine.onnx") == Path("nets/mine.onnx")
 
 
 @pytest.mark.parametrize(
@@ -86,34 +89,38 @@ def test_default_is_the_shipped_file_and_an_onnx_is_itself(tmp_path: Path) -> No
         ("nowhere/yolo11n.pt", "nowhere/yolo11n.pt does not exist; check the path"),
     ],
 )
-def test_a_model_that_cannot_be_found_is_named(model: str, says: str, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_found_is_named(model: str, says: str) -> None:
     with pytest.raises(ConfigError, match=f"detector.model: {says}"):
-        resolve_detector(model, tmp_path)
+        resolve_detector(model)
 
 
-def test_a_pt_that_is_none_is_named(tmp_path: Path) -> None:
+def test_a_pt_that_is_none_is_named(tmp_path: Path, cache: Path) -> None:
     broken = tmp_path / "broken.pt"
     broken.write_bytes(b"no weights")
     with pytest.raises(ConfigError, match=r"ultralytics cannot export .*broken.pt"):
-        resolve_detector(str(broken), tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+        resolve_detector(str(broken))
+    assert list(cache.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("cache", "says"),
-    [("file", r"cannot export .*tiny.pt into .*file"), ("~nobody-here/x", "no folder ~nobody-here/x")],
-)
-def test_a_folder_for_exports_that_cannot_be_used_is_one_clear_error(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str, says: str
+def test_a_folder_for_exports_that_cannot_be_used_is_one_clear_error(weights: Path, cache: Path) -> None:
+    cache.touch()
+    with pytest.raises(
+        ConfigError, match=r"detector.model: cannot export .*tiny.pt: .*cache.*; set MSPF_PIPELINE_CACHE"
+    ):
+        resolve_detector(str(weights))
+
+
+def test_without_a_home_directory_the_folder_for_exports_is_asked_for(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("file").touch()
-    with pytest.raises(ConfigError, match=f"detector.model: {says}"):
-        resolve_detector(str(weights), Path(cache))
+    monkeypatch.setenv("MSPF_PIPELINE_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "~nobody-here/x")
+    with pytest.raises(ConfigError, match=r"detector.model: no home directory .*; set MSPF_PIPELINE_CACHE to a folder"):
+        resolve_detector(str(weights))
 
 
 def test_without_ultralytics_a_pt_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     (tmp_path / "net.pt").touch()
     with pytest.raises(ConfigError, match=r'pip install "mspf-pipeline\[ultralytics\]"'):
-        resolve_detector(str(tmp_path / "net.pt"), tmp_path)
+        resolve_detector(str(tmp_path / "net.pt"))
