@@ -8,11 +8,20 @@ import os
 import pickle
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+import engines
 from engines import EngineError, cache
+from engines.gate import golden_path, write_golden
+from engines.reference import comparison
+from pipeline.datatypes import F32
 from pipeline.errors import ConfigError
+from pipeline.pictures import example_pictures
 
 logger = logging.getLogger(__name__)
 
@@ -67,22 +76,44 @@ def export(
     Raises:
         ConfigError: ultralytics is not installed, or cannot export the file.
     """
-    _require_ultralytics(weights)
-    from ultralytics.models import YOLO
-
     onnx_path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=onnx_path.parent) as scratch:
         copy = Path(scratch) / weights.name  # ultralytics writes beside the .pt
         copy.write_bytes(weights.read_bytes())
         size = {"imgsz": long_side} if long_side else {}
-        try:
-            with warnings.catch_warnings(action="ignore"):  # torch's, about the exporter that ultralytics chose
-                exported = Path(YOLO(str(copy), task="detect").export(**SETTINGS, **size, verbose=False))
-        except EXPORT_ERRORS as error:
-            raise ConfigError(f"detector.model: ultralytics cannot export {weights}: {error}; give another") from error
+        with _loaded(copy) as model:
+            exported = Path(model.export(**SETTINGS, **size, verbose=False))
         if facts is not None:
             _finish(exported, {**facts, "weights_sha256": cache.sha256(weights)})
         exported.replace(onnx_path)
+
+
+def torch_outputs(weights: Path, pictures: F32) -> F32:
+    """What the network of an ultralytics .pt itself makes of pictures (N, 3, H, W): its head's (N, ...).
+
+    Raises:
+        ConfigError: as for `export`.
+    """
+    with _loaded(weights) as model:
+        network = model.model.float().eval().requires_grad_(False)
+        network.end2end = not SETTINGS["nms"]  # the NMS-free head, if there is one, as in the export
+        output = network(next(network.parameters()).new_tensor(pictures))
+        while isinstance(output, tuple | list):  # what is decoded stands before what it was decoded from
+            output = output[0]
+        return np.asarray(output)
+
+
+@contextmanager
+def _loaded(weights: Path) -> Iterator[Any]:
+    """An ultralytics model; whatever goes wrong with it is a ConfigError."""
+    _require_ultralytics(weights)
+    from ultralytics.models import YOLO
+
+    try:
+        with warnings.catch_warnings(action="ignore"):  # torch's, about the exporter that ultralytics chose
+            yield YOLO(str(weights), task="detect")
+    except EXPORT_ERRORS as error:
+        raise ConfigError(f"detector.model: ultralytics cannot export {weights.name}: {error}; give another") from error
 
 
 def _found(path: Path) -> Path:
@@ -120,18 +151,27 @@ def _require_ultralytics(weights: Path) -> None:
 
 
 def _exported(weights: Path) -> Path:
-    """The cached export of a .pt, made if it is not there."""
+    """The cached export of a .pt with its reference, made if they are not there."""
     key = cache.digest({"weights": cache.sha256(weights), **SETTINGS})
     onnx_path = cache.cache_dir() / f"{weights.stem}-{key}.onnx"
-    if not onnx_path.is_file():
+    if not onnx_path.is_file() or not golden_path(onnx_path).is_file():
         logger.info("%s: exporting to %s, once", weights.name, onnx_path)
         export(weights, onnx_path)
+        _write_reference(onnx_path, weights)
     return onnx_path
+
+
+def _write_reference(onnx_path: Path, weights: Path) -> None:
+    """Beside an export what torch makes of rendered people, so that an export that went wrong does not serve."""
+    engine = engines.load(onnx_path, "onnxruntime", proven=False)
+    inputs = example_pictures(engine.inputs, engine.metadata)
+    if inputs is not None:
+        pictures, outputs = np.rint(inputs * 255).astype(np.uint8), torch_outputs(weights, inputs)
+        write_golden(golden_path(onnx_path), pictures, 255.0, outputs, comparison(engine))
 
 
 def _finish(path: Path, facts: Mapping[str, str]) -> None:
     """Store the weights as float16 followed by a Cast, which back ends fold away, and add metadata."""
-    import numpy as np
     import onnx
     from onnx import helper, numpy_helper
 

@@ -5,15 +5,18 @@ python scripts/export_detector.py runs/detector/both/weights/last.pt pipeline/we
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from make_golden import make_golden
 
-from pipeline.export_detector import export
+from engines import EngineError
+from pipeline.errors import PipelineError
+from pipeline.export_detector import export, torch_outputs
 
 
 def main() -> None:
-    """Read the arguments and export."""
+    """Read the arguments, export, say how near the file is to torch, or what is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, help="ultralytics .pt with one class, person")
     parser.add_argument("onnx", type=Path, help="file to write")
@@ -30,8 +33,12 @@ def main() -> None:
         "classes": "person",
         "training_data": arguments.training,
     }
-    export(arguments.weights, arguments.onnx, arguments.size, facts)
-    print(f"{arguments.onnx}: {make_golden(arguments.onnx)}")
+    try:
+        export(arguments.weights, arguments.onnx, arguments.size, facts)
+        agreement = make_golden(arguments.onnx, lambda pictures: torch_outputs(arguments.weights, pictures))
+    except (PipelineError, EngineError) as error:
+        sys.exit(str(error))
+    print(f"{arguments.onnx}, against torch: {agreement}")
 
 
 if __name__ == "__main__":

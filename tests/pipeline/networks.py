@@ -1,12 +1,15 @@
 """Tiny real networks as ONNX files, for whole runs: they see bright rectangles at known places and mean colours."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import onnx
+import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 PLACES = ((20, 10, 52, 90), (90, 10, 122, 90))  # x1, y1, x2, y2 where a person may stand
+LAYERS = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3, 4]], *[[-1, 1, "Conv", [8, 3, 2]]] * 2]
 
 
 def _save(path: Path, nodes: list, inputs: tuple, outputs: tuple, constants: dict, facts: dict[str, str]) -> Path:
@@ -54,3 +57,25 @@ def write_reid(path: Path) -> Path:
         helper.make_node("Flatten", ["mean"], ["found"]),
     ]
     return _save(path, nodes, ("n", 3, 16, 8), ("n", 3), {}, {"kind": "reid"})
+
+
+def write_pt(path: Path, nms_free: bool, bias: float | None = None) -> Path:
+    """An ultralytics .pt of a few thousand parameters, with the NMS-free head or the raw one.
+
+    Args:
+        bias: of the raw head's scores, before the sigmoid, and sides; default: as ultralytics begins.
+    """
+    os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true")
+    from ultralytics.models import YOLO
+
+    head = [[[1, 2, 3], 1, "Detect", ["nc"]]]
+    network = {"nc": 2, "end2end": nms_free, "reg_max": 1, "backbone": LAYERS, "head": head}
+    architecture = path.with_suffix(".yaml")
+    architecture.write_text(yaml.safe_dump(network))
+    model = YOLO(str(architecture), task="detect")
+    model.model.names = {0: "person", 1: "dog"}
+    if bias is not None:
+        for branch in (*model.model.model[-1].cv2, *model.model.model[-1].cv3):
+            branch[-1].bias.data[:] = bias
+    model.save(str(path))
+    return path

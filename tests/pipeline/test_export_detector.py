@@ -1,45 +1,24 @@
 """A tiny ultralytics network, made from its YAML without any download, through the real exporter."""
 
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
+import torch
 
 import engines
+from engines.gate import golden_path, read_golden
 from pipeline.config import DetectorConfig
 from pipeline.detector import Detector
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, EngineFailure
 from pipeline.export_detector import DEFAULT_DETECTOR, export, resolve_detector
-
-LAYERS = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3, 4]], *[[-1, 1, "Conv", [8, 3, 2]]] * 2]
-
-
-def make_weights(path: Path, nms_free: bool) -> Path:
-    """A .pt of a few thousand parameters, with ultralytics' NMS-free head or its raw one."""
-    os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true")
-    from ultralytics.models import YOLO
-
-    network = {
-        "nc": 2,
-        "end2end": nms_free,
-        "reg_max": 1,
-        "backbone": LAYERS,
-        "head": [[[1, 2, 3], 1, "Detect", ["nc"]]],
-    }
-    architecture = path.with_suffix(".yaml")
-    architecture.write_text(yaml.safe_dump(network))
-    model = YOLO(str(architecture), task="detect")
-    model.model.names = {0: "person", 1: "dog"}
-    model.save(str(path))
-    return path
+from tests.pipeline.networks import write_pt
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["nms-free", "raw"])
 def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_weights(tmp_path_factory.mktemp("weights") / "tiny.pt", request.param)
+    return write_pt(tmp_path_factory.mktemp("weights") / "tiny.pt", request.param)
 
 
 @pytest.fixture
@@ -57,7 +36,34 @@ def test_a_pt_is_exported_once_into_the_cache_and_detects(weights: Path, cache: 
     written = exported.stat().st_mtime_ns
     assert resolve_detector(str(weights)) == exported
     assert exported.stat().st_mtime_ns == written
-    assert [path for path in cache.iterdir() if path.is_file()] == [exported]
+    assert {path for path in cache.iterdir() if path.is_file()} == {exported, golden_path(exported)}
+
+
+def test_the_reference_of_an_export_is_what_torch_computes(weights: Path, cache: Path) -> None:
+    from ultralytics.models import YOLO
+
+    golden = read_golden(golden_path(resolve_detector(str(weights))))
+    network = YOLO(str(weights), task="detect").model.eval()
+    network.end2end = golden.compare == "boxes"
+    with torch.no_grad():
+        rows, _ = network(torch.from_numpy(golden.inputs))
+    assert golden.inputs.shape == (2, 3, 384, 640)
+    np.testing.assert_array_equal(golden.outputs, rows.numpy())
+
+
+def test_an_export_that_computes_something_else_does_not_serve(tmp_path: Path, cache: Path) -> None:
+    right, wrong = (write_pt(tmp_path / f"{bias}.pt", nms_free=False, bias=bias) for bias in (1, 30))
+    exported = resolve_detector(str(right))
+    export(wrong, exported)
+    with pytest.raises(EngineFailure, match=r"disagrees with 1-.*\.golden\.npz"):
+        Detector.load(DetectorConfig(model=str(right)))
+
+
+def test_an_export_without_its_reference_is_made_again(weights: Path, cache: Path) -> None:
+    exported = resolve_detector(str(weights))
+    golden_path(exported).unlink()
+    assert resolve_detector(str(weights)) == exported
+    assert golden_path(exported).is_file()
 
 
 def test_half_stored_weights_compute_the_same_and_carry_the_facts(weights: Path, tmp_path: Path) -> None:
@@ -73,7 +79,7 @@ def test_half_stored_weights_compute_the_same_and_carry_the_facts(weights: Path,
 
 def test_a_name_that_was_fetched_before_needs_no_network(cache: Path) -> None:
     cache.mkdir()
-    make_weights(cache / "yolo26n.pt", nms_free=True)
+    write_pt(cache / "yolo26n.pt", nms_free=True)
     assert resolve_detector("yolo26n.pt").name.startswith("yolo26n-")
 
 
