@@ -60,7 +60,7 @@ class Embedder:
         engine: loaded from a file whose metadata say kind=reid.
 
     Raises:
-        EngineFailure: the file is no re-ID network.
+        EngineFailure: the file is no re-ID network, or its batch size is fixed.
     """
 
     def __init__(self, engine: engines.Engine, source: str) -> None:
@@ -71,6 +71,11 @@ class Embedder:
                 f"{source}: not a re-ID network (metadata kind={engine.metadata.get('kind')!r}, input {shape}, "
                 f"output {engine.outputs[0].shape}); "
                 "give an .onnx exported by this project as reid.model"
+            )
+        if shape[0]:
+            raise EngineFailure(
+                f"{source}: takes {shape[0]} crops in a call and no other number; export it with an open batch, as "
+                "scripts/export.py does"
             )
         self.engine = engine
         self.dimension = dimension

@@ -116,6 +116,13 @@ def test_another_kind_of_network_is_refused(wrong):
         Embedder(wrong, "x.onnx")
 
 
+def test_a_network_of_fixed_batch_is_refused():
+    images = TensorSpec("images", (8, 3, 16, 8), F32_TYPE)
+    fixed = FakeEngine((images,), colour_describer().outputs, {"kind": "reid"}, colour_describer().function)
+    with pytest.raises(EngineFailure, match=r"x\.onnx: takes 8 crops in a call .*; export it with an open batch"):
+        Embedder(fixed, "x.onnx")
+
+
 def test_a_missing_file_is_one_clear_error(tmp_path):
     with pytest.raises(EngineFailure, match=r"none\.onnx"):
         Embedder.load(ReidConfig(model=str(tmp_path / "none.onnx")))
