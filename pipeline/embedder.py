@@ -11,13 +11,12 @@ import numpy as np
 import engines
 from engines import cuda, cuda_crops
 from engines.cuda import DeviceArray
+from engines.loading import BACKENDS
 from pipeline.config import ReidConfig
 from pipeline.datatypes import F32, U8
 from pipeline.errors import EngineFailure
 
 log = logging.getLogger(__name__)
-
-GPU_BACKENDS = ("tensorrt", "tensorrt-rtx")  # they take pictures that lie on the GPU
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED_REID = {name: WEIGHTS / f"{name}.onnx" for name in ("mspf_x0_25", "mspf_x0_5")}
@@ -80,7 +79,8 @@ class Embedder:
         self.engine = engine
         self.dimension = dimension
         self._size_wh = (int(shape[3]), int(shape[2]))
-        self._cutter = gpu_cutter(self._size_wh) if engine.backend in GPU_BACKENDS else None
+        row = BACKENDS.get(engine.backend)
+        self._cutter = gpu_cutter(self._size_wh) if row and row.on_gpu else None
 
     @classmethod
     def load(cls, config: ReidConfig, *, threads: int = 0) -> "Embedder":
