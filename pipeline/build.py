@@ -40,32 +40,52 @@ class Built:
     untimed: str = ""
 
 
-def site_networks(site: Site) -> tuple[Path, Path]:
-    """The files of a site's detector and re-ID network; a .pt is exported first.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A network, and how it is to run.
+
+    Attributes:
+        backend: as in cams.yaml; for a plan "tensorrt", "tensorrt-rtx" or "auto", the first of these that is installed.
+        precision: "f16", "f32", "int8" of a quantised file, or "auto".
+    """
+
+    path: Path
+    backend: str = "auto"
+    precision: str = "auto"
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it runs on a CPU in any case, and needs no plan."""
+        return self.backend in BACKENDS and not BACKENDS[self.backend].on_gpu
+
+
+def site_networks(site: Site) -> tuple[Wanted, Wanted]:
+    """A site's detector and re-ID network as its settings say; a .pt is exported first.
 
     Raises:
         ConfigError: the detector cannot be found or exported.
     """
-    return resolve_detector(site.detector.model), resolve_reid(site.reid.model)
+    detector, reid = site.detector, site.reid
+    return (
+        Wanted(resolve_detector(detector.model), detector.backend, detector.precision),
+        Wanted(resolve_reid(reid.model), reid.backend, reid.precision),
+    )
 
 
 def build_plan(
-    path: Path,
-    flavour: str | None,
-    precision: str = "auto",
+    wanted: Wanted,
     max_batch: int = tensorrt_builder.MAX_BATCH,
     progress: tensorrt_builder.Progress | None = None,
 ) -> Built:
-    """The plan of a network file, in the cache; where there is a GPU, proven and timed on it.
-
-    Args:
-        flavour: "tensorrt" or "tensorrt-rtx"; None: the first that is installed.
+    """The plan of a network, in the cache; where there is a GPU, proven and timed on it.
 
     Raises:
         EngineFailure: it cannot be built, or computes something else than its reference.
     """
+    path = wanted.path
     try:
-        key = tensorrt_builder.plan_key(path, flavour or installed_flavour(), precision, max_batch)
+        flavour = installed_flavour() if wanted.backend == "auto" else wanted.backend
+        key = tensorrt_builder.plan_key(path, flavour, wanted.precision, max_batch)
         plan = tensorrt_builder.build(path, key, progress=progress, examples=example_pictures)
         try:
             cuda.gpu()

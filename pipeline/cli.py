@@ -26,7 +26,7 @@ from pipeline.sinks import locked, write_json
 from pipeline.telemetry import CameraCounters
 
 if TYPE_CHECKING:
-    from pipeline.build import Built
+    from pipeline.build import Built, Wanted
 
 app = typer.Typer(
     add_completion=False,
@@ -234,46 +234,66 @@ def evaluate(
 def build(
     models: Annotated[list[str] | None, typer.Argument(help="Networks: .onnx files, or a YOLO .pt.")] = None,
     cams: Annotated[Path | None, typer.Option("--cams", help="A site, whose two networks are built.")] = None,
-    precision: Annotated[str, typer.Option(help="fp16, fp32, int8 (of a quantised file), or auto.")] = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp16, fp32, int8 (of a quantised file), or auto; default: the site's, else auto."),
+    ] = None,
     max_batch: Annotated[int, typer.Option(help="Most pictures in one call.")] = 64,
     engine_dir: Annotated[
         Path | None, typer.Option(help="Where plans are kept; default ~/.cache/mspf-pipeline.")
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="tensorrt or tensorrt-rtx; default: what is installed.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="tensorrt or tensorrt-rtx; default: the site's, else what is installed.")
+    ] = None,
 ) -> None:
     """Build TensorRT plans of networks ahead of the first run, and time them.
 
     Example: mspf-pipeline build --cams cams.yaml
     """
-    from pipeline.build import build_plan, site_networks
-    from pipeline.export_detector import resolve_detector
+    from pipeline.build import build_plan
 
     if not models and not cams:
         raise ConfigError("nothing to build; give network files, or --cams cams.yaml")
     if engine_dir:
         os.environ["MSPF_PIPELINE_CACHE"] = str(engine_dir)
-    paths = [resolve_detector(model) for model in models or ()]
-    paths += site_networks(load_site(cams)) if cams else ()
-    chosen = {"fp16": "f16", "fp32": "f32"}.get(precision, precision)
+    wanted = _wanted(models or (), cams, backend, precision)
+    if not wanted:
+        return
     with Progress(*Progress.get_default_columns(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def show(phase: str, done: int, steps: int) -> None:
             bar.update(task, description=phase, completed=done, total=steps)
 
-        built = [build_plan(path, backend, chosen, max_batch, show) for path in paths]
+        built = [build_plan(one, max_batch, show) for one in wanted]
     _show_plans(built)
-    if engine_dir:
+    if any(one.untimed for one in built):
+        console.print("without a GPU plans are for trying only: a machine with one builds its own", soft_wrap=True)
+    elif engine_dir:
         console.print(f"runs find them with MSPF_PIPELINE_CACHE={engine_dir}", soft_wrap=True)
+
+
+def _wanted(models: Sequence[str], cams: Path | None, backend: str | None, precision: str | None) -> "list[Wanted]":
+    """The networks to build plans of: those named, and a site's, but for those that it runs on a CPU; it says which."""
+    from pipeline.build import Wanted, site_networks
+    from pipeline.export_detector import resolve_detector
+
+    wanted = [Wanted(resolve_detector(model)) for model in models]
+    for one in site_networks(load_site(cams)) if cams else ():
+        if one.on_cpu and not backend:
+            console.print(f"{one.path.name}: nothing to build, the site runs it on {one.backend}", soft_wrap=True)
+        else:
+            wanted.append(one)
+    chosen = {"fp16": "f16", "fp32": "f32"}.get(precision or "", precision)
+    return [Wanted(one.path, backend or one.backend, chosen or one.precision) for one in wanted]
 
 
 def _show_plans(built: "Sequence[Built]") -> None:
     from pipeline.build import TIMED_BATCHES
 
-    key = built[0].plan.key
-    table = Table(
-        box=SIMPLE, title=f"{key.flavour} {key.version}, at most {key.max_batch} at once", title_justify="left"
-    )
+    keys = [one.plan.key for one in built]
+    flavours = " and ".join(sorted({f"{key.flavour} {key.version}" for key in keys}))
+    table = Table(box=SIMPLE, title=f"{flavours}, at most {keys[0].max_batch} at once", title_justify="left")
     for name in ("network", "in", "layers", "MB", "build s", *(f"ms b{batch}" for batch in TIMED_BATCHES)):
         table.add_column(name, justify="left" if name in ("network", "in") else "right", overflow="fold")
     for one in built:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.build import prepare, site_networks
+from pipeline.build import Wanted, prepare, site_networks
 from pipeline.config import CameraConfig, DetectorConfig, ReidConfig, Site
 from pipeline.embedder import DEFAULT_REID, SHIPPED_REID
 from pipeline.errors import EngineFailure
@@ -29,9 +29,17 @@ def site(detector: Path | str, reid: Path | str, backend: str = "onnxruntime") -
 
 
 def test_the_networks_of_a_site_are_its_detector_and_its_reid(tmp_path: Path) -> None:
-    assert site_networks(site("net.onnx", "default")) == (Path("net.onnx"), DEFAULT_REID)
-    assert site_networks(site("net.onnx", "mspf_x0_5"))[1] == SHIPPED_REID["mspf_x0_5"]
-    assert site_networks(site("net.onnx", "mine.onnx"))[1] == Path("mine.onnx")
+    assert [one.path for one in site_networks(site("net.onnx", "default"))] == [Path("net.onnx"), DEFAULT_REID]
+    assert site_networks(site("net.onnx", "mspf_x0_5"))[1].path == SHIPPED_REID["mspf_x0_5"]
+    assert site_networks(site("net.onnx", "mine.onnx"))[1].path == Path("mine.onnx")
+
+
+def test_the_networks_of_a_site_run_as_it_says() -> None:
+    reid = ReidConfig(model="mine.onnx", backend="tensorrt", precision="f32")
+    cameras = (CameraConfig("a", "a.mp4"),)
+    networks = site_networks(Site(cameras, detector=DetectorConfig("net.onnx", backend="openvino"), reid=reid))
+    assert networks == (Wanted(Path("net.onnx"), "openvino"), Wanted(Path("mine.onnx"), "tensorrt", "f32"))
+    assert [one.on_cpu for one in networks] == [True, False]
 
 
 def test_networks_are_proven_before_a_worker_needs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
