@@ -74,8 +74,10 @@ def export(
         facts: metadata besides ultralytics' own; with them the weights are stored as float16, which halves the file.
 
     Raises:
-        ConfigError: ultralytics is not installed, or cannot export the file.
+        ConfigError: there is no such file, or ultralytics is not installed or cannot export it.
     """
+    if not weights.is_file():
+        raise ConfigError(f"{weights}: no such file; give an ultralytics .pt")
     onnx_path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=onnx_path.parent) as scratch:
         copy = Path(scratch) / weights.name  # ultralytics writes beside the .pt
@@ -113,7 +115,8 @@ def _loaded(weights: Path) -> Iterator[Any]:
         with warnings.catch_warnings(action="ignore"):  # torch's, about the exporter that ultralytics chose
             yield YOLO(str(weights), task="detect")
     except EXPORT_ERRORS as error:
-        raise ConfigError(f"detector.model: ultralytics cannot export {weights.name}: {error}; give another") from error
+        why = " ".join(str(error).split())
+        raise ConfigError(f"detector.model: ultralytics cannot export {weights.name}: {why}; give another") from error
 
 
 def _found(path: Path) -> Path:

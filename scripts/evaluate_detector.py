@@ -8,6 +8,7 @@ Labels lie beside: images/val -> labels/val. AP is COCO's (supervision); recall 
 """
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from supervision.metrics import MeanAveragePrecision
 
 import engines
-from pipeline.datatypes import F32, Detections
+from pipeline.datatypes import F32, U8, Detections
 from pipeline.detector import Detector
+from pipeline.errors import PipelineError
 
 BATCH = 8
 
@@ -44,6 +46,14 @@ def read_labels(path: Path, width: int, height: int) -> F32:
     return corners * np.array([width, height, width, height], np.float32)
 
 
+def read_picture(path: Path) -> U8:
+    """(H, W, 3) BGR."""
+    image = cv2.imread(str(path))
+    if image is None:
+        raise SystemExit(f"{path}: not a picture that OpenCV reads; take it out of the folder")
+    return image
+
+
 def matched(found: Detections, truth: F32) -> NDArray[np.bool_]:
     """(N,) whether each true box is found at IoU >= 0.5, boxes taken best first and each once."""
     hit = np.zeros(len(truth), bool)
@@ -64,12 +74,14 @@ def as_supervision(boxes: F32, score: F32 | None = None) -> sv.Detections:
 def evaluate(detector: Detector, folder: Path, min_score: float, min_height: float) -> Score:
     """Score one detector, which must return boxes down to score 0.001, on one folder of images."""
     average = MeanAveragePrecision()
-    paths = sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".png"))
+    paths = sorted(path for path in folder.glob("*") if path.suffix in (".jpg", ".png"))
+    if not paths:
+        raise SystemExit(f"{folder}: no .jpg or .png in it; give a folder of pictures with --images")
     labels = folder.parent.parent / "labels" / folder.name
     hits, tall, alarms = [], [], 0
     for start in range(0, len(paths), BATCH):
         chunk = paths[start : start + BATCH]
-        images = [cv2.imread(str(path)) for path in chunk]
+        images = [read_picture(path) for path in chunk]
         for path, image, found in zip(chunk, images, detector.detect(images), strict=True):
             truth = read_labels(labels / f"{path.stem}.txt", image.shape[1], image.shape[0])
             average.update(as_supervision(found.boxes_xyxy, found.score), as_supervision(truth))
@@ -84,15 +96,12 @@ def evaluate(detector: Detector, folder: Path, min_score: float, min_height: flo
     return Score(result.map50, result.map50_95, hit.mean(), hit[is_tall].mean(), precision, alarms / len(paths))
 
 
-def main() -> None:
-    """Print one row of a Markdown table for each network and folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", type=Path, nargs="+")
-    parser.add_argument("--images", type=Path, nargs="+", required=True)
-    parser.add_argument("--min-score", type=float, default=0.2)
-    parser.add_argument("--min-height", type=float, default=60)
-    parser.add_argument("--precision", default="auto", help="auto, f32 or bf16")
-    arguments = parser.parse_args()
+def print_table(arguments: argparse.Namespace) -> None:
+    """One row of a Markdown table for each network and folder.
+
+    Raises:
+        EngineError, EngineFailure: a file is no detector, or does not run.
+    """
     tall = f"recall >= {arguments.min_height:g} px"
     print(f"| network | images | AP50 | AP50-95 | recall | {tall} | precision | false alarms |")
     print("|---|---|---|---|---|---|---|---|")
@@ -105,6 +114,21 @@ def main() -> None:
                 f"| {s.recall:.3f} | {s.recall_tall:.3f} | {s.precision:.3f} | {s.false_alarms:.2f} |",
                 flush=True,
             )
+
+
+def main() -> None:
+    """Read the arguments, print the table, say what is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", type=Path, nargs="+")
+    parser.add_argument("--images", type=Path, nargs="+", required=True)
+    parser.add_argument("--min-score", type=float, default=0.2)
+    parser.add_argument("--min-height", type=float, default=60)
+    parser.add_argument("--precision", default="auto", help="auto, f32 or bf16")
+    arguments = parser.parse_args()
+    try:
+        print_table(arguments)
+    except (engines.EngineError, PipelineError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

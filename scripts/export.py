@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from make_golden import make_golden
 
+from engines import EngineError
 from mspf.compact import HeadConfig, People, fit_head, with_compact_head
 from mspf.datasets import ImageList, named_folders, training_images, without_last
 from mspf.descriptors import describe_all, torch_describer
@@ -20,6 +21,7 @@ from mspf.errors import MSPFError
 from mspf.export import RunTimeNetwork, export_onnx, metadata
 from mspf.network import MSPF
 from mspf.weights import load_weights, read_facts, save_weights
+from pipeline.errors import PipelineError
 
 
 def describe_people(network: MSPF, images: ImageList, count: int, size_hw: tuple[int, int]) -> People:
@@ -36,6 +38,7 @@ def export(options: argparse.Namespace) -> None:
 
     Raises:
         MSPFError: see mspf/errors.py.
+        EngineError, EngineFailure: the exported file cannot be run, or does not compute what torch does.
     """
     folders = named_folders(options.fit)
     trained = read_facts(options.checkpoint)
@@ -73,7 +76,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     try:
         export(options)
-    except MSPFError as error:
+    except (MSPFError, EngineError, PipelineError) as error:
         sys.exit(str(error))
 
 

@@ -6,6 +6,7 @@ that they exported, so that a file which lost something on its way out is never 
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from pipeline.config import load_site
 from pipeline.datatypes import U8
 from pipeline.detector import Detector
 from pipeline.embedder import Crop, Embedder
+from pipeline.errors import PipelineError
 from pipeline.sources import read_video
 
 SITE = Path(__file__).parents[1] / "configs" / "demo.yaml"
@@ -52,7 +54,8 @@ def make_golden(path: Path, reference: Callable[[engines.Array], engines.Array] 
         reference: maps the network's input (N, 3, H, W) to what is right; default: ONNX Runtime on the file itself.
 
     Raises:
-        EngineError: the file is no network, or does not compute what `reference` does.
+        EngineError: there is no such file, or it is no network, or does not compute what `reference` does.
+        EngineFailure: it is neither a detector nor a re-ID network.
     """
     engine = engines.load(path, "onnxruntime", "f32", proven=False)
     recorder = Recorder(engine)
@@ -64,11 +67,7 @@ def make_golden(path: Path, reference: Callable[[engines.Array], engines.Array] 
         divisor = 255.0
     pictures = np.rint(recorder.batch * divisor).astype(np.uint8)
     inputs = pictures.astype(np.float32) / np.float32(divisor)
-    if reference is None:
-        golden = computed(path, inputs)
-        outputs = golden.outputs if golden else np.zeros(0)
-    else:
-        outputs = reference(inputs)
+    outputs = computed(path, inputs).outputs if reference is None else reference(inputs)
     write_golden(golden_path(path), pictures, divisor, outputs, comparison(engine))
     return prove(engine, read_golden(golden_path(path)), LARGEST)
 
@@ -97,11 +96,14 @@ def true_boxes(path: Path, frame: int) -> NDArray[np.float32]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the arguments, write the references."""
+    """Read the arguments, write the references, say what is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", type=Path, nargs="+")
     for path in parser.parse_args(arguments).networks:
-        said = make_golden(path)
+        try:
+            said = make_golden(path)
+        except (engines.EngineError, PipelineError) as error:
+            sys.exit(str(error))
         golden = golden_path(path)
         print(f"{golden}: {golden.stat().st_size / 1e3:.0f} kB, {said}")
 

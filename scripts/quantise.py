@@ -10,6 +10,7 @@ less, but TensorRT does not take it.
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,8 +51,23 @@ def batches(network: Path, paths: list[Path]) -> Iterator[engines.Array]:
             yield detector_input([image], engine.inputs[0], engine.metadata)[0]
 
 
+def quantise(options: argparse.Namespace) -> str:
+    """Draw the pictures, write the copy, say in a clause what it is.
+
+    Raises:
+        EngineError: there is no such file, or it is not a network in float32.
+    """
+    if options.float16:
+        to_float16(options.network, options.out)
+        return "float16"
+    paths = drawn_pictures(options.calibrate, options.pictures)
+    examples = batches(options.network, paths)
+    count = to_int8(options.network, options.out, examples, options.keep_float, symmetric=not options.asymmetric)
+    return f"{count} convolutions in int8, calibrated on {len(paths)} pictures"
+
+
 def main() -> None:
-    """Draw the pictures, write the copy."""
+    """Read the arguments, write the copy, say what is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", type=Path)
     parser.add_argument("out", type=Path)
@@ -65,14 +81,10 @@ def main() -> None:
     )
     options = parser.parse_args()
 
-    if options.float16:
-        to_float16(options.network, options.out)
-        print(f"{options.out}: float16")
-        return
-    paths = drawn_pictures(options.calibrate, options.pictures)
-    examples = batches(options.network, paths)
-    count = to_int8(options.network, options.out, examples, options.keep_float, symmetric=not options.asymmetric)
-    print(f"{options.out}: {count} convolutions in int8, calibrated on {len(paths)} pictures")
+    try:
+        print(f"{options.out}: {quantise(options)}")
+    except engines.EngineError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,18 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 import engines
 from engines.gate import golden_path, read_golden
+from mspf.network import MSPF, MSPFConfig
+from mspf.weights import save_weights
 from pipeline.export_detector import torch_outputs
-from tests.pipeline.networks import write_pt
+from tests.fakes import picture
+from tests.pipeline.networks import write_detector, write_pt
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 Run = Callable[..., None]
@@ -38,3 +43,63 @@ def test_an_exported_detector_is_held_to_what_torch_computes(run: Run, tmp_path:
     np.testing.assert_array_equal(golden.outputs, torch_outputs(weights, golden.inputs))
     (halved,) = engines.load(network, "onnxruntime")(golden.inputs)  # whose weights are stored as float16
     assert np.abs(halved - golden.outputs).max() > 0
+
+
+CALLS = {
+    "make_golden": ("make_golden", "net.onnx"),
+    "float16": ("quantise", "net.onnx", "out.onnx", "--float16"),
+    "int8": ("quantise", "net.onnx", "out.onnx", "--calibrate", "pictures"),
+    "evaluate": ("evaluate_detector", "net.onnx", "--images", "pictures"),
+    "export": ("export_detector", "net.pt", "out.onnx", "--size", "160", "--training", "nobody"),
+}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one of them, in the folder where the scripts run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    cv2.imwrite("pictures/a.png", picture())
+    return tmp_path / "pictures"
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("content", [None, b"no network"], ids=["missing", "broken"])
+def test_a_network_file_that_cannot_be_read_is_one_line(run: Run, pictures: Path, call: str, content) -> None:
+    script, file, *options = CALLS[call]
+    if content:
+        Path(file).write_bytes(content)
+    with pytest.raises(SystemExit, match=file) as ended:
+        run(script, file, *options)
+    assert "\n" not in str(ended.value)
+
+
+def test_a_network_of_another_kind_is_one_line(run: Run, pictures: Path) -> None:
+    network = write_detector(Path("net.onnx"))
+    network.write_bytes(network.read_bytes().replace(b"detector", b"calendar"))
+    for call in ("make_golden", "evaluate"):
+        with pytest.raises(SystemExit, match=r"net\.onnx: not a person detector"):
+            run(*CALLS[call])
+
+
+def test_a_folder_without_pictures_and_a_picture_that_is_none_are_one_line(run: Run, pictures: Path) -> None:
+    write_detector(Path("net.onnx"))
+    (pictures / "a.png").write_bytes(b"no picture")
+    with pytest.raises(SystemExit, match=r"a\.png: not a picture"):
+        run(*CALLS["evaluate"])
+    with pytest.raises(SystemExit, match=r"nowhere: no \.jpg or \.png in it"):
+        run("evaluate_detector", "net.onnx", "--images", "nowhere")
+
+
+def test_an_exported_network_that_does_not_run_is_one_line(run: Run, tmp_path: Path) -> None:
+    train, rng = tmp_path / "bounding_box_train", np.random.default_rng(0)
+    for folder in (train, tmp_path / "query", tmp_path / "bounding_box_test"):
+        folder.mkdir()
+    for person in range(1, 9):
+        cv2.imwrite(str(train / f"{person:04d}_c1_1.png"), rng.integers(0, 256, (64, 32, 3), np.uint8))
+    facts = {"input_height": "64", "input_width": "32", "seed": "3", "training_data": "nobody"}
+    save_weights(MSPF(MSPFConfig(width=0.25, patches="none", compact=8)), tmp_path / "tiny.safetensors", facts)
+    threads = torch.get_num_threads()
+    with pytest.raises(SystemExit, match=r"net\.bin: back end onnxruntime does not run \.bin files"):
+        run("export", tmp_path / "tiny.safetensors", tmp_path / "net.bin", "--fit", tmp_path, "--length", 8)
+    torch.set_num_threads(threads)
