@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engines.loading import BACKENDS, PRECISIONS
 from pipeline import config
 from pipeline.config import CameraConfig, load_site, redact
 from pipeline.errors import ConfigError
@@ -159,3 +160,9 @@ def test_no_password_or_token_of_a_url_is_shown(url, safe):
 @pytest.mark.parametrize("url", ["rtsp://10.0.0.7:554/1?channel=1&subtype=0", "clips/a.mp4", "webcam:0"])
 def test_a_url_without_secrets_is_shown_whole(url):
     assert redact(url) == url
+
+
+@pytest.mark.parametrize(("setting", "allowed"), [("backend", [*BACKENDS]), ("precision", PRECISIONS[1:])])
+def test_the_example_names_every_back_end_and_precision(setting, allowed):
+    lines = (Path(__file__).parents[2] / "configs" / "cams.example.yaml").read_text().splitlines()
+    assert f"  {setting}: auto # {', '.join(allowed)}" in lines
