@@ -64,9 +64,8 @@ def candidates(folder: Path, int8: bool, files: Mapping[str, Path]) -> dict[str,
     }
     found = {}
     for name, network in networks.items():
-        path = folder / f"{name.replace(' ', '_')}.onnx"
-        export_onnx(network.eval().requires_grad_(False), path, SIZE_HW, {"kind": "reid"})
-        found[name] = candidate(path, shape, RunTimeNetwork(network).eval())
+        found[name] = exported(network, folder / f"{name.replace(' ', '_')}.onnx")
+        path = found[name].path
         if int8:
             noise = np.random.default_rng(0).uniform(0, 255, (1, *shape)).astype(np.float32)
             to_int8(path, quantised := path.with_suffix(".int8.onnx"), [noise])
@@ -76,6 +75,14 @@ def candidates(folder: Path, int8: bool, files: Mapping[str, Path]) -> dict[str,
         sides = engines.load(path, "onnxruntime", proven=False).inputs[0].shape[1:]
         found[name] = candidate(path, (3, sides[1] or DETECTOR_HW[0], sides[2] or DETECTOR_HW[1]))
     return found
+
+
+def exported(network: MSPF | OSNet, path: Path) -> Candidate:
+    """A network in torch, written to a file."""
+    module, shape = RunTimeNetwork(network.eval().requires_grad_(False)).eval(), (3, *SIZE_HW)
+    length = module(torch.zeros(1, *shape)).shape[1]
+    export_onnx(network, path, SIZE_HW, {"kind": "reid", "descriptor_length": str(length)})
+    return candidate(path, shape, module)
 
 
 def torch_detector() -> nn.Module | None:

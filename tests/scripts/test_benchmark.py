@@ -15,6 +15,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+import engines
 from tests.fakes import picture
 from tests.pipeline.clips import write_clip
 from tests.pipeline.networks import PLACES, write_detector, write_reid
@@ -124,6 +125,13 @@ def test_a_replay_and_decoding_count_every_frame(script, site: Path) -> None:
     assert run["frames"] == 12
     assert run["crops/s"] > 0
     assert pipeline.decoding(site)[0]["frames"] == 6
+
+
+def test_networks_without_training_are_exported(script, tmp_path: Path) -> None:
+    networks = script("benchmark_networks")
+    one = networks.exported(networks.OSNet(), tmp_path / "net.onnx")
+    (rows,) = engines.load(one.path, "onnxruntime", proven=False)(np.zeros((2, *one.shape), np.float32))
+    np.testing.assert_allclose(rows, one.module(torch.zeros(2, *one.shape)), atol=1e-4)
 
 
 def test_a_networks_ways_on_a_gpu_are_eager_in_both_precisions_and_compiled(script, network: Path) -> None:
