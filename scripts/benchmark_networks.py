@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,14 @@ from pipeline.export_detector import DEFAULT_DETECTOR
 
 SIZE_HW = (256, 128)
 DETECTOR_HW = (288, 480)
-BASELINE = "OSNet x1.0"
+DETECTOR, BASELINE = "detector", "OSNet x1.0"
 ROOF_SIDE, GPU_SIDE = 1024, 8192
-GPU_BATCH = 64
 COPIED = 1 << 26  # bytes
+CROPS_AT_ONCE, FRAMES_AT_ONCE = (64,), (8, 32)  # on a GPU, by torch
+STREAMS, FPS, CROPS_A_FRAME = 50, 10, 4
+
+Call = Callable[[], object]
+Key = tuple[str, str, int]  # network, way, batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ def candidates(folder: Path, int8: bool, files: Mapping[str, Path]) -> dict[str,
             noise = np.random.default_rng(0).uniform(0, 255, (1, *shape)).astype(np.float32)
             to_int8(path, quantised := path.with_suffix(".int8.onnx"), [noise])
             found[f"{name} int8"] = replace(found[name], path=quantised, module=None)
-    found["detector"] = candidate(DEFAULT_DETECTOR, (3, *DETECTOR_HW), torch_detector())
+    found[DETECTOR] = candidate(DEFAULT_DETECTOR, (3, *DETECTOR_HW), torch_detector())
     for name, path in files.items():
         sides = engines.load(path, "onnxruntime", proven=False).inputs[0].shape[1:]
         found[name] = candidate(path, (3, sides[1] or DETECTOR_HW[0], sides[2] or DETECTOR_HW[1]))
@@ -194,54 +199,88 @@ def layers(files: Mapping[str, Path]) -> list[Row]:
 
 
 def cuda() -> list[Row]:
-    """Crops a second on a GPU by torch: eager, and in float16 compiled into CUDA graphs; beside its own roofs."""
+    """Pictures a second on a GPU by torch: eager, and in float16 compiled into CUDA graphs; beside its own roofs."""
     if not torch.cuda.is_available():
         return [{"note": "no CUDA device here"}]
+    with tempfile.TemporaryDirectory() as folder:
+        known = {name: one for name, one in candidates(Path(folder), False, {}).items() if one.module is not None}
+    taken: dict[Key, float] = {}
+    failed: list[Row] = []
+    for name, one in known.items():
+        for batch in FRAMES_AT_ONCE if name == DETECTOR else CROPS_AT_ONCE:
+            for way, call in gpu_ways(one, batch, torch.device("cuda")).items():
+                try:
+                    taken[name, way, batch] = seconds_on_gpu(call) / batch
+                except RuntimeError as error:  # its memory is full, or it was not compiled
+                    failed.append({"network": name, "way": way, "batch": batch, "note": str(error).partition("\n")[0]})
+    limit = gpu_roof()
+    return [*(gpu_row(key, known[key[0]], taken, limit) for key in taken), *stream_rows(taken), *failed]
+
+
+def gpu_roof() -> Roof:
+    """What the GPU reaches at best: a large matrix product in float16, and a large copy."""
     square = torch.randn(GPU_SIDE, GPU_SIDE, device="cuda", dtype=torch.half)
     block = torch.empty(1 << 30, device="cuda", dtype=torch.uint8)
     product = GPU_SIDE**3 / seconds_on_gpu(lambda: square @ square)
-    limit = Roof(product, 2 * len(block) / seconds_on_gpu(block.clone))
-    with tempfile.TemporaryDirectory() as folder:
-        known = candidates(Path(folder), False, {})
-    known.pop("detector")
-    taken = {
-        (name, way): seconds_on_gpu(call) / GPU_BATCH
-        for name, one in known.items()
-        for way, call in gpu_ways(one, torch.device("cuda")).items()
-    }
-    return [gpu_row(*key, known[key[0]], taken, limit) for key in taken]
+    return Roof(product, 2 * len(block) / seconds_on_gpu(block.clone))
 
 
-def gpu_ways(one: Candidate, device: torch.device) -> dict[str, Callable[[], object]]:
-    """The ways to run a network on a GPU by torch, for GPU_BATCH crops that lie there."""
-    calls: dict[str, Callable[[], object]] = {}
+def gpu_ways(one: Candidate, batch: int, device: torch.device) -> dict[str, Call]:
+    """The ways to run a network on a GPU by torch, for pictures that lie there."""
+    calls: dict[str, Call] = {}
     for dtype in (torch.float, torch.half):
         placed = {"device": device, "dtype": dtype, "memory_format": torch.channels_last}
         module = deepcopy(one.module).to(**placed)
-        images = torch.rand(GPU_BATCH, *one.shape).to(**placed)
-        calls[f"torch {dtype}".replace("torch.", "")] = lambda m=module, x=images: torch.inference_mode()(m)(x)
-    compiled = torch.compile(module, mode="reduce-overhead")  # CUDA graphs
-    calls["compiled float16"] = lambda: torch.inference_mode()(compiled)(images)
+        images = torch.rand(batch, *one.shape).to(**placed)
+        calls[f"torch {dtype}".replace("torch.", "")] = partial(torch.inference_mode()(module), images)
+    compiled = torch.compile(module, mode="reduce-overhead", dynamic=False)  # CUDA graphs
+    calls["compiled float16"] = partial(torch.inference_mode()(compiled), images)
     return calls
 
 
-def gpu_row(name: str, way: str, one: Candidate, taken: Mapping[tuple[str, str], float], limit: Roof) -> Row:
-    """One line of the table, of seconds a crop; both roofs are those of float16."""
-    seconds = taken[name, way]
+def gpu_row(key: Key, one: Candidate, taken: Mapping[Key, float], limit: Roof) -> Row:
+    """One line of the table, of seconds a picture; both roofs are those of float16."""
+    name, way, batch = key
+    seconds, nan = taken[key], float("nan")
     return {
         "network": name,
         "way": way,
-        "batch": GPU_BATCH,
-        "ms a batch": 1000 * seconds * GPU_BATCH,
-        "crops/s": 1 / seconds,
-        "x torch": seconds / taken[name, "torch float32"],
-        "x OSNet same way": seconds / taken[BASELINE, way],
+        "batch": batch,
+        "ms a batch": 1000 * seconds * batch,
+        "frames/s" if name == DETECTOR else "crops/s": 1 / seconds,
+        "x torch": seconds / taken.get((name, "torch float32", batch), nan),
+        "x OSNet same way": seconds / taken.get((BASELINE, way, batch), nan),
         "of matrix product": one.macs / seconds / limit.macs,
         "of copy": one.bytes / (2 if way.endswith("16") else 1) / seconds / limit.bytes,
     }
 
 
-def seconds_on_gpu(call: Callable[[], object], warm_up: int = 5, runs: int = 20) -> float:
+def stream_rows(taken: Mapping[Key, float]) -> list[Row]:
+    """The share of a GPU that the networks of a site take: the detector in every frame, MSPF for a few crops of it.
+
+    Args:
+        taken: seconds a picture; of each network the least counts.
+    """
+    least: dict[str, float] = {}
+    for (name, _, _), seconds in taken.items():
+        least[name] = min(seconds, least.get(name, seconds))
+    if DETECTOR not in least:
+        return []
+    load = f"{STREAMS} streams at {FPS} fps, {CROPS_A_FRAME} crops a frame"
+    return [
+        {
+            "network": f"{DETECTOR} + {name}",
+            "way": load,
+            "frames/s": STREAMS * FPS,
+            "crops/s": STREAMS * FPS * CROPS_A_FRAME,
+            "% of the GPU": 100 * STREAMS * FPS * (least[DETECTOR] + CROPS_A_FRAME * seconds),
+        }
+        for name, seconds in least.items()
+        if name.startswith("MSPF")
+    ]
+
+
+def seconds_on_gpu(call: Call, warm_up: int = 5, runs: int = 20) -> float:
     """Mean time of a call, by CUDA events."""
     for _ in range(warm_up):
         call()

@@ -137,20 +137,52 @@ def test_networks_without_training_are_exported(script, tmp_path: Path) -> None:
 def test_a_networks_ways_on_a_gpu_are_eager_in_both_precisions_and_compiled(script, network: Path) -> None:
     networks = script("benchmark_networks")
     one = networks.candidate(network, (3, 8, 4), torch.nn.Conv2d(3, 2, 3))
-    calls = networks.gpu_ways(one, torch.device("cpu"))
+    calls = networks.gpu_ways(one, 5, torch.device("cpu"))
     assert list(calls) == ["torch float32", "torch float16", "compiled float16"]
     single, half = (calls[name]() for name in ("torch float32", "torch float16"))
-    assert (single.shape, single.dtype) == ((networks.GPU_BATCH, 2, 6, 2), torch.float32)
+    assert (single.shape, single.dtype) == ((5, 2, 6, 2), torch.float32)
     assert half.dtype == torch.float16
 
 
 def test_a_gpus_row_stands_beside_torch_osnet_and_both_roofs(script, layers) -> None:
     networks = script("benchmark_networks")
     one = networks.Candidate(Path("net.onnx"), (3, 8, 4), macs=100, bytes=80, module=None)
-    taken = {(name, way): seconds for name, seconds in (("net", 2.0), ("OSNet x1.0", 4.0)) for way in ("a float16",)}
-    row = networks.gpu_row("net", "a float16", one, taken | {("net", "torch float32"): 8.0}, layers.Roof(500, 40))
+    taken = {("net", "a float16", 4): 2.0, ("OSNet x1.0", "a float16", 4): 4.0, ("net", "torch float32", 4): 8.0}
+    row = networks.gpu_row(("net", "a float16", 4), one, taken, layers.Roof(500, 40))
     assert (row["x torch"], row["x OSNet same way"], row["crops/s"]) == (0.25, 0.5, 0.5)
     assert (row["of matrix product"], row["of copy"]) == (0.1, 0.5)
+
+
+def test_a_gpu_is_measured_for_streams_by_the_detector_and_mspf_and_goes_on_past_a_way_that_fails(
+    script, layers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = script("benchmark_networks")
+    one = networks.Candidate(Path("net.onnx"), (3, 8, 4), macs=100, bytes=80, module=torch.nn.Identity())
+
+    def seconds(call: float) -> float:
+        if not call:
+            raise RuntimeError("out of memory\nof many lines")
+        return call
+
+    monkeypatch.setattr(networks.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(networks, "candidates", lambda *given: {"detector": one, "MSPF x0.25": one})
+    monkeypatch.setattr(networks, "gpu_ways", lambda one, batch, device: {"slow": batch / 100, "quick": batch / 10_000})
+    monkeypatch.setattr(networks, "seconds_on_gpu", lambda call: seconds(call if call != 32 / 10_000 else 0))
+    monkeypatch.setattr(networks, "gpu_roof", lambda: layers.Roof(500, 40))
+    *measured, streams, failed = networks.cuda()
+    assert [(row["batch"], row.get("frames/s"), row.get("crops/s")) for row in measured] == [
+        (8, pytest.approx(100), None),
+        (8, pytest.approx(10_000), None),
+        (32, pytest.approx(100), None),
+        (64, None, pytest.approx(100)),
+        (64, None, pytest.approx(10_000)),
+    ]
+    assert (streams["network"], streams["way"]) == (
+        "detector + MSPF x0.25",
+        "50 streams at 10 fps, 4 crops a frame",
+    )
+    assert streams["% of the GPU"] == pytest.approx(100 * 500 * (1 + 4) / 10_000)
+    assert (failed["network"], failed["way"], failed["note"]) == ("detector", "quick", "out of memory")
 
 
 def test_a_part_that_cannot_be_measured_here_is_said_to_be_none(script, capsys: pytest.CaptureFixture[str]) -> None:
