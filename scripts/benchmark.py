@@ -28,7 +28,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from engines.loading import processor
+from engines import cuda
+from engines.loading import BACKENDS, processor, version
 from pipeline.datatypes import CameraUpdate, Tracklet
 from pipeline.wire import decode, encode
 
@@ -71,7 +72,11 @@ def main() -> None:
 def machine() -> list[Row]:
     """What it was measured on; `load` is how many others wanted a core in the last minute."""
     packages = {name: metadata.version(name) for name in ("numpy", "onnxruntime", "openvino")}
-    return [{"cpu": processor(), "cores": os.cpu_count() or 0, "load": os.getloadavg()[0], **packages}]
+    row: Row = {"cpu": processor(), "cores": os.cpu_count() or 0, "load": os.getloadavg()[0], **packages}
+    if (gpu := cuda.gpu_or_none()) != cuda.NO_GPU:
+        builders = {backend.package: version(backend.package) for backend in BACKENDS.values() if backend.on_gpu}
+        row |= {"gpu": gpu.name, **{name: found for name, found in builders.items() if found != "unknown"}}
+    return [row]
 
 
 def parts(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:

@@ -12,27 +12,33 @@ import numpy as np
 import onnx
 import torch
 from benchmark_layers import Roof, layer_rows, quickest_run
-from benchmark_timing import Row, Timing, in_turn
+from benchmark_threads import DETECTOR_HW
+from benchmark_timing import ROUNDS, Row, Timing, in_turn
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import engines
+from engines.engine import MissingDeviceError, NotInstalledError
+from engines.loading import BACKENDS
 from engines.precision import to_int8
+from engines.tensorrt_builder import built_precision
 from mspf.export import RunTimeNetwork, export_onnx
 from mspf.network import MSPF, MSPFConfig
 from mspf.osnet import OSNet
 from pipeline.export_detector import DEFAULT_DETECTOR
 
 SIZE_HW = (256, 128)
-DETECTOR_HW = (288, 480)
 DETECTOR, BASELINE = "detector", "OSNet x1.0"
 ROOF_SIDE, GPU_SIDE = 1024, 8192
 COPIED = 1 << 26  # bytes
 CROPS_AT_ONCE, FRAMES_AT_ONCE = (64,), (8, 32)  # on a GPU, by torch
+GPU_ROUNDS = 5 * ROUNDS
 STREAMS, FPS, CROPS_A_FRAME = 50, 10, 4
+NEVER = Timing(float("nan"), float("nan"))
 
 Call = Callable[[], object]
 Key = tuple[str, str, int]  # network, way, batch
+Way = tuple[str, str]  # back end, precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,40 +108,75 @@ def torch_detector() -> nn.Module | None:
 
 
 def networks(int8: bool, files: Mapping[str, Path], batches: tuple[int, ...], threads: int) -> list[Row]:
-    """Times, ratios, and shares of the roof; ratios and shares are of core time, which others disturb least."""
+    """Times, ratios and shares of the roof; then what streams take of a GPU, and what could not be loaded.
+
+    Ratios and shares are of core time, which others disturb least; a GPU's by the clock, with copies to it and back.
+    """
     with tempfile.TemporaryDirectory() as folder:
         known = candidates(Path(folder), int8, files)
-        calls: dict[tuple[str, str, int], Callable[[], object]] = {}
-        for name, one in known.items():
-            for batch in batches:
-                images = np.random.default_rng(0).uniform(0, 255, (batch, *one.shape)).astype(np.float32)
-                calls |= {(name, label, batch): call for label, call in runners(one, images, threads).items()}
-        roofs = {("roof", label, 1): call for label, call in roof_calls(Path(folder), threads).items()}
-        taken = in_turn(calls | roofs | {("roof", "copy", 1): copy_call()})
-    return [network_row(key, known, taken) for key in calls]
-
-
-def runners(one: Candidate, images: engines.Array, threads: int) -> dict[str, Callable[[], object]]:
-    """The ways to run a network here, by name."""
-    calls: dict[str, Callable[[], object]] = {}
-    if one.module is not None:
-        module, tensor = one.module, torch.from_numpy(images)
+        on_cpu, calls, refused = cpu_ways(), dict[Key, Call](), list[Row]()
         torch.set_num_threads(threads or torch.get_num_threads())
-        calls["torch f32"] = lambda: torch.inference_mode()(module)(tensor)
-    for backend, precision in ways():
-        engine = engines.load(one.path, backend, precision, threads, proven=False)
-        calls[f"{backend} {precision}"] = lambda e=engine: e(images)
-    return calls
+        for name, one in known.items():
+            if one.module is not None:
+                run = torch.inference_mode()(one.module)
+                images = {batch: torch.from_numpy(noise(batch, one)) for batch in batches}
+                calls |= {(name, "torch f32", batch): partial(run, images[batch]) for batch in batches}
+            loaded, reasons = runners(name, one, on_cpu, batches, threads)
+            calls, refused = calls | loaded, refused + reasons
+        roofs = {("roof", way, 1): call for way, call in roof_calls(Path(folder), on_cpu, threads).items()}
+        taken = in_turn(calls | roofs | {("roof", "copy", 1): copy_call()})
+        for name, one in known.items():  # one after the other: a GPU may not hold all of them
+            loaded, reasons = runners(name, one, tensorrt_ways(one.path), batches, threads)
+            taken, refused = taken | in_turn(loaded, GPU_ROUNDS), refused + reasons
+    keys = [key for name in known for key in taken if key[0] == name]
+    limits = {way: roof_of(way, taken) for way in dict.fromkeys(way for _, way, _ in keys)}
+    on_gpu = {key: taken[key].wall_s / key[2] for key in keys if key[1].startswith("tensorrt")}
+    return [*(network_row(key, known, taken, limits[key[1]]) for key in keys), *stream_rows(on_gpu), *refused]
 
 
-def ways() -> list[tuple[str, str]]:
+def runners(
+    name: str, one: Candidate, ways: Mapping[str, Way], batches: tuple[int, ...], threads: int
+) -> tuple[dict[Key, Call], list[Row]]:
+    """The calls to time, and a row for each way that does not run the network, though its package and device are here.
+
+    Each batch has an engine of its own: a change of shapes costs OpenVINO more than a small network does.
+    """
+    calls, refused = dict[Key, Call](), list[Row]()
+    for label, way in ways.items():
+        try:
+            for batch in batches:
+                engine, images = engines.load(one.path, *way, threads, proven=False), noise(batch, one)
+                engine(images)
+                calls[name, label, batch] = partial(engine, images)
+        except (MissingDeviceError, NotInstalledError):
+            continue
+        except engines.EngineError as error:
+            refused.append({"network": name, "way": label, "note": str(error)})
+    return calls, refused
+
+
+def noise(batch: int, one: Candidate) -> engines.Array:
+    """Pictures for a network."""
+    return np.random.default_rng(0).uniform(0, 255, (batch, *one.shape)).astype(np.float32)
+
+
+def cpu_ways() -> dict[str, Way]:
     """Back ends and precisions of this CPU; a quantised file multiplies in int8, and the rest of it in these."""
     best = engines.load(DEFAULT_DETECTOR, "openvino", proven=False).precision
-    return [("onnxruntime", "f32"), *(("openvino", precision) for precision in sorted({"f32", best}, reverse=True))]
+    ways = [("onnxruntime", "f32"), *(("openvino", precision) for precision in sorted({"f32", best}, reverse=True))]
+    return {" ".join(way): way for way in ways}
 
 
-def roof_calls(folder: Path, threads: int) -> dict[str, Callable[[], object]]:
-    """A product of square matrices on every back end: the most that a network can reach there."""
+def tensorrt_ways(path: Path) -> dict[str, Way]:
+    """Both flavours of TensorRT, here or not, in the precisions that they build of a file."""
+    quantised = built_precision(path, "auto") == "int8"
+    precisions = {"int8": "auto"} if quantised else {"f16": "f16", "f32": "f32"}
+    flavours = [name for name, row in BACKENDS.items() if row.on_gpu]
+    return {f"{name} {label}": (name, asked) for name in flavours for label, asked in precisions.items()}
+
+
+def roof_calls(folder: Path, ways: Mapping[str, Way], threads: int) -> dict[str, Call]:
+    """A product of square matrices on every back end of the CPU: the most that a network can reach there."""
     weights = np.random.default_rng(0).standard_normal((ROOF_SIDE, ROOF_SIDE)).astype(np.float32)
     shape = [None, ROOF_SIDE, ROOF_SIDE]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("a", "c")]
@@ -143,38 +184,50 @@ def roof_calls(folder: Path, threads: int) -> dict[str, Callable[[], object]]:
     graph = helper.make_graph([product], "roof", ends[:1], ends[1:], [numpy_helper.from_array(weights, "b")])
     path = folder / "roof.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    loaded = {way: engines.load(path, *way, threads, proven=False) for way in ways()}
-    return {" ".join(way): lambda e=engine: e(weights[None]) for way, engine in loaded.items()}
+    return {
+        label: partial(engines.load(path, *way, threads, proven=False), weights[None]) for label, way in ways.items()
+    }
 
 
-def network_row(
-    key: tuple[str, str, int], known: Mapping[str, Candidate], taken: Mapping[tuple[str, str, int], Timing]
-) -> Row:
+def roof_of(way: str, taken: Mapping[Key, Timing]) -> Roof:
+    """What a way of `networks` can reach at best; nan where that was not measured."""
+    if way.startswith("tensorrt"):
+        return gpu_roof() if torch.cuda.is_available() else Roof(float("nan"), float("nan"))
+    product, copy = taken.get(("roof", way, 1), NEVER), taken["roof", "copy", 1]
+    return Roof(ROOF_SIDE**3 / product.core_s, 2 * COPIED / copy.core_s)
+
+
+def network_row(key: Key, known: Mapping[str, Candidate], taken: Mapping[Key, Timing], limit: Roof) -> Row:
     """One line of the table; a ratio without its partner, or to an OSNet of other input, is nan."""
     name, way, batch = key
-    core, one, nan = taken[key].core_s / batch, known[name], Timing(float("nan"), float("nan"))
-    product, copy = taken.get(("roof", way, 1), nan), taken["roof", "copy", 1]
-    moved = one.bytes / (2 if way.endswith("16") else 1)
-    baseline = BASELINE if known[name].shape == known[BASELINE].shape else ""
+    one, on_gpu = known[name], way.startswith("tensorrt")
+
+    def seconds(network: str, way: str) -> float:
+        timing = taken.get((network, way, batch), NEVER)
+        return (timing.wall_s if on_gpu else timing.core_s) / batch
+
+    own = seconds(name, way)
+    baseline = BASELINE if BASELINE in known and one.shape == known[BASELINE].shape else ""
     return {
         "network": name,
         "way": way,
         "batch": batch,
         "ms an image": 1000 * taken[key].wall_s / batch,
-        "core ms": 1000 * core,
+        **({} if on_gpu else {"core ms": 1000 * own}),
         "images/s": batch / taken[key].wall_s,
-        "x torch": core / (taken.get((name, "torch f32", batch), nan).core_s / batch),
-        "x OSNet same way": core / (taken.get((baseline, way, batch), nan).core_s / batch),
-        "x OSNet ORT f32": core / (taken.get((baseline, "onnxruntime f32", batch), nan).core_s / batch),
-        "of matrix product": one.macs / core / (ROOF_SIDE**3 / product.core_s),
-        "of copy": moved / core / (2 * COPIED / copy.core_s),
+        "speed to f32": seconds(name, f"{way.split()[0]} f32") / own,
+        "x torch": own / seconds(name, "torch f32"),
+        "x OSNet same way": own / seconds(baseline, way),
+        "x OSNet ORT f32": own / seconds(baseline, "onnxruntime f32"),
+        "of matrix product": one.macs / own / limit.macs,
+        "of copy": one.bytes / (2 if way.endswith("16") else 1) / own / limit.bytes,
     }
 
 
 def roof(threads: int) -> list[Row]:
     """What this machine reaches at best: a large matrix product on every back end, and a large copy."""
     with tempfile.TemporaryDirectory() as folder:
-        calls = roof_calls(Path(folder), threads)
+        calls = roof_calls(Path(folder), cpu_ways(), threads)
         taken = in_turn({**calls, "copy": copy_call()})
     product, copy = 2e-9 * ROOF_SIDE**3, 2e-9 * COPIED
     reached = {f"matrix product, {way}, GFLOP/s": product / taken[way].core_s for way in calls}
@@ -182,7 +235,7 @@ def roof(threads: int) -> list[Row]:
     return [{"one core": name, "reaches": value} for name, value in reached.items()]
 
 
-def copy_call() -> Callable[[], object]:
+def copy_call() -> Call:
     """A copy too large for any cache."""
     source, target = np.ones(COPIED, np.uint8), np.zeros(COPIED, np.uint8)
     return lambda: np.copyto(target, source)
@@ -192,8 +245,8 @@ def layers(files: Mapping[str, Path]) -> list[Row]:
     """Where the time goes on ONNX Runtime, one thread, one picture: for each network, shares that add up to 1."""
     with tempfile.TemporaryDirectory() as folder:
         known = candidates(Path(folder), False, files)
-        product = roof_calls(Path(folder), 1)["onnxruntime f32"]
-        taken = in_turn({"product": product, "copy": copy_call()})
+        product = roof_calls(Path(folder), {"product": ("onnxruntime", "f32")}, 1)
+        taken = in_turn({**product, "copy": copy_call()})
         limit = Roof(ROOF_SIDE**3 / taken["product"].core_s, 2 * COPIED / taken["copy"].core_s)
         return [row for name, one in known.items() for row in layer_rows(name, one.path, one.shape, limit)]
 

@@ -32,8 +32,8 @@ def panels(name: str, rows: Sequence[Row]) -> list[tuple[str, Draw, Sequence[Row
 
 
 def networks(axes: Axes, rows: Sequence[Row]) -> None:
-    """Core time of every network, way and batch, but for torch, beside which the others could not be seen."""
-    rows = [row for row in rows if not str(row["way"]).startswith("torch")]
+    """Core time of every network, way and batch on a CPU, but for torch, beside which the others could not be seen."""
+    rows = [row for row in rows if "core ms" in row and not str(row["way"]).startswith("torch")]
     labels = [f"{row['network']}, {row['way']}, batch {row['batch']}" for row in rows]
     bars(axes, labels, [float(row["core ms"]) for row in rows], "core ms an image")
 

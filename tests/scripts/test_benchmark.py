@@ -16,6 +16,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import engines
+from engines.cuda import Gpu
+from engines.engine import NotInstalledError
 from tests.fakes import picture
 from tests.pipeline.clips import write_clip
 from tests.pipeline.networks import PLACES, write_detector, write_reid
@@ -132,6 +134,59 @@ def test_networks_without_training_are_exported(script, tmp_path: Path) -> None:
     one = networks.exported(networks.OSNet(), tmp_path / "net.onnx")
     (rows,) = engines.load(one.path, "onnxruntime", proven=False)(np.zeros((2, *one.shape), np.float32))
     np.testing.assert_allclose(rows, one.module(torch.zeros(2, *one.shape)), atol=1e-4)
+
+
+def test_a_network_is_timed_on_the_tensorrt_that_runs_it_and_told_of_where_one_does_not(
+    script, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks, load = script("benchmark_networks"), engines.load
+
+    def loaded(path: Path, backend: str, precision: str = "auto", *rest: object, **more: object) -> engines.Engine:
+        if backend == "tensorrt-rtx":
+            raise NotInstalledError("not here")
+        if (backend, precision) == ("tensorrt", "f32"):
+            raise engines.EngineError("no memory")
+        return load(path, "onnxruntime" if backend == "tensorrt" else backend, proven=False)
+
+    monkeypatch.setattr(engines, "load", loaded)
+    monkeypatch.setattr(networks, "candidates", lambda *given: {"net": networks.candidate(network, (3, 8, 4))})
+    monkeypatch.setattr(networks, "cpu_ways", lambda: {"onnxruntime f32": ("onnxruntime", "f32")})
+    rows = networks.networks(False, {}, (1, 2), 1)
+    ways = [(row["way"], row.get("batch"), row.get("note")) for row in rows]
+    timed = [(way, batch, None) for way in ("onnxruntime f32", "tensorrt f16") for batch in (1, 2)]
+    assert ways == [*timed, ("tensorrt f32", None, "no memory")]
+    assert script("benchmark_plot").plot({"networks": rows}, network.with_suffix(".png"))
+
+
+def test_a_quantised_file_is_built_as_it_is(script, tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"QuantizeLinear")
+    ways = script("benchmark_networks").tensorrt_ways(tmp_path / "net.onnx")
+    assert ways == {f"{name} int8": (name, "auto") for name in ("tensorrt", "tensorrt-rtx")}
+
+
+def test_ratios_and_shares_are_by_the_clock_on_a_gpu_and_of_core_time_on_a_cpu(script, layers) -> None:
+    networks, timing = script("benchmark_networks"), script("benchmark_timing").Timing
+    known = {"net": networks.Candidate(Path("net.onnx"), (3, 8, 4), macs=100, bytes=80, module=None)}
+    taken = {
+        ("net", "tensorrt f32", 1): timing(wall_s=6, core_s=1),
+        ("net", "tensorrt f16", 1): timing(wall_s=2, core_s=1),
+        ("net", "openvino f32", 1): timing(wall_s=6, core_s=8),
+        ("net", "openvino bf16", 1): timing(wall_s=6, core_s=2),
+    }
+    rows = {key[1]: networks.network_row(key, known, taken, layers.Roof(500, 40)) for key in taken}
+    assert (rows["tensorrt f16"]["speed to f32"], rows["openvino bf16"]["speed to f32"]) == (3, 4)
+    assert (rows["tensorrt f16"]["of matrix product"], rows["openvino bf16"]["core ms"]) == (0.1, 2000)
+    assert "core ms" not in rows["tensorrt f16"]
+
+
+def test_the_machines_gpu_is_named_with_what_builds_for_it(script, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = script("benchmark")
+    assert "gpu" not in benchmark.machine()[0]
+    monkeypatch.setattr(benchmark.cuda, "gpu_or_none", lambda: Gpu("Toy", "9.0", "1"))
+    monkeypatch.setattr(benchmark, "version", {"tensorrt": "10.9", "tensorrt-rtx": "unknown"}.__getitem__)
+    (row,) = benchmark.machine()
+    assert (row["gpu"], row["tensorrt"]) == ("Toy", "10.9")
+    assert "tensorrt-rtx" not in row
 
 
 def test_a_networks_ways_on_a_gpu_are_eager_in_both_precisions_and_compiled(script, network: Path) -> None:
