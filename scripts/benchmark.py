@@ -1,8 +1,9 @@
 """Speed, side by side in one run, as tables, JSON and a plot.
 
 python scripts/benchmark.py                                         everything, the gallery up to 100,000 people
-python scripts/benchmark.py --part networks --int8                  quantises MSPF and OSNet on noise first: minutes
 python scripts/benchmark.py --part networks --network NAME=FILE     an exported network beside them
+python scripts/benchmark.py --part networks --int8 --threads 1 --batches 1 4 8     "Fewer bits" in docs/engines.md
+python scripts/benchmark.py --part networks --int8 --only detector --only "MSPF x0.5 as shipped"     these two alone
 python scripts/benchmark.py --part gallery --largest 1000000        takes 6 GB and minutes
 python scripts/benchmark.py --json FILE --plot FILE
 
@@ -40,7 +41,9 @@ def main() -> None:
     arguments.add_argument("--part", action="append", help="one of " + ", ".join(parts(argparse.Namespace())))
     arguments.add_argument("--site", type=Path, default=Path("configs/demo.yaml"))
     arguments.add_argument("--network", action="append", default=[], metavar="NAME=FILE", help="timed, too")
-    arguments.add_argument("--int8", action="store_true", help="quantise, and time, int8 copies")
+    only = "in networks, layers and cuda this network alone; may be given again"
+    arguments.add_argument("--only", action="append", default=[], metavar="NAME", help=only)
+    arguments.add_argument("--int8", action="store_true", help="quantise, and time, copies in fewer bits")
     arguments.add_argument("--batches", type=int, nargs="+", help="of networks and threads; by default 1 8 and 1 4 16")
     arguments.add_argument("--threads", type=int, default=0, help="of a network; 0 for one a core")
     arguments.add_argument("--largest", type=int, default=100_000, help="identities of the largest gallery")
@@ -51,7 +54,7 @@ def main() -> None:
     if unknown := set(given.part or ()) - set(known):
         arguments.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if given.plot:
-        from benchmark_plot import PANELS
+        from benchmark_plot import PANELS, plot
 
         if not set(given.part or known) & set(PANELS):
             arguments.error(f"--plot draws {', '.join(PANELS)}; measure one of them, or leave it out")
@@ -62,11 +65,8 @@ def main() -> None:
         show(name, measured[name])
     if given.json:
         given.json.write_text(json.dumps(measured, indent=2))
-    if given.plot:
-        from benchmark_plot import plot
-
-        if not plot(measured, given.plot):
-            print(f"{given.plot}: not written, what was measured has no rows to draw")
+    if given.plot and not plot(measured, given.plot):
+        print(f"{given.plot}: not written, what was measured has no rows to draw")
 
 
 def machine() -> list[Row]:
@@ -87,10 +87,10 @@ def parts(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
 
         files = {name: Path(path) for name, _, path in (pair.partition("=") for pair in given.network)}
         if part == "layers":
-            return those.layers(files)
+            return those.layers(files, given.only)
         if part == "networks":
-            return those.networks(given.int8, files, tuple(given.batches or (1, 8)), given.threads)
-        return those.roof(given.threads) if part == "roof" else those.cuda()
+            return those.networks(files, given.only, given.int8, tuple(given.batches or (1, 8)), given.threads)
+        return those.roof(given.threads) if part == "roof" else those.cuda(files, given.only)
 
     def of_threads() -> list[Row]:
         from benchmark_threads import BATCHES, threads

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,16 +19,30 @@ from torch import nn
 
 import engines
 from engines.engine import MissingDeviceError, NotInstalledError
+from engines.gate import golden_path, read_golden
 from engines.loading import BACKENDS
 from engines.precision import to_int8
 from engines.tensorrt_builder import built_precision
 from mspf.export import RunTimeNetwork, export_onnx
 from mspf.network import MSPF, MSPFConfig
 from mspf.osnet import OSNet
+from mspf.weights import load_weights
+from pipeline.embedder import SHIPPED_REID
 from pipeline.export_detector import DEFAULT_DETECTOR
 
 SIZE_HW = (256, 128)
 DETECTOR, BASELINE = "detector", "OSNet x1.0"
+UNTRAINED: dict[str, Callable[[], MSPF | OSNet]] = {  # speed does not depend on weights
+    "MSPF x0.25": lambda: MSPF(MSPFConfig(width=0.25, pool_first=True)),
+    "MSPF x0.5": lambda: MSPF(MSPFConfig(width=0.5, pool_first=True)),
+    "MSPF x1.0": lambda: MSPF(MSPFConfig(pool_first=True)),
+    BASELINE: OSNet,
+}
+SHIPPED = {
+    "MSPF x0.25 as shipped": SHIPPED_REID["mspf_x0_25"],
+    "MSPF x0.5 as shipped": SHIPPED_REID["mspf_x0_5"],
+    DETECTOR: DEFAULT_DETECTOR,
+}
 ROOF_SIDE, GPU_SIDE = 1024, 8192
 COPIED = 1 << 26  # bytes
 CROPS_AT_ONCE, FRAMES_AT_ONCE = (64,), (8, 32)  # on a GPU, by torch
@@ -49,6 +63,7 @@ class Candidate:
         shape: of one picture.
         macs, bytes: multiply-adds for it, and what the layers read and write in float32, as ONNX Runtime fuses them.
         module: the same in torch, None for a file alone.
+        source: the network that it is a copy of, in fewer bits.
     """
 
     path: Path
@@ -56,6 +71,7 @@ class Candidate:
     macs: int
     bytes: int
     module: nn.Module | None
+    source: str = ""
 
 
 def candidate(path: Path, shape: tuple[int, int, int], module: nn.Module | None = None) -> Candidate:
@@ -64,36 +80,56 @@ def candidate(path: Path, shape: tuple[int, int, int], module: nn.Module | None 
     return Candidate(path, shape, sum(one.macs for one in nodes), sum(one.bytes for one in nodes), module)
 
 
-def candidates(folder: Path, int8: bool, files: Mapping[str, Path]) -> dict[str, Candidate]:
-    """MSPF and OSNet with random weights (speed does not depend on them), the detector, and the files named."""
-    torch.manual_seed(0)
-    shape = (3, *SIZE_HW)
-    networks = {
-        "MSPF x0.25": MSPF(MSPFConfig(width=0.25, pool_first=True)),
-        "MSPF x1.0": MSPF(MSPFConfig(pool_first=True)),
-        BASELINE: OSNet(),
-    }
-    found = {}
-    for name, network in networks.items():
-        found[name] = exported(network, folder / f"{name.replace(' ', '_')}.onnx")
-        path = found[name].path
-        if int8:
-            noise = np.random.default_rng(0).uniform(0, 255, (1, *shape)).astype(np.float32)
-            to_int8(path, quantised := path.with_suffix(".int8.onnx"), [noise])
-            found[f"{name} int8"] = replace(found[name], path=quantised, module=None)
-    found[DETECTOR] = candidate(DEFAULT_DETECTOR, (3, *DETECTOR_HW), torch_detector())
-    for name, path in files.items():
-        sides = engines.load(path, "onnxruntime", proven=False).inputs[0].shape[1:]
-        found[name] = candidate(path, (3, sides[1] or DETECTOR_HW[0], sides[2] or DETECTOR_HW[1]))
+def candidates(
+    folder: Path, files: Mapping[str, Path], only: Collection[str] = (), int8: bool = False
+) -> dict[str, Candidate]:
+    """MSPF and OSNet with random weights, what ships, and the files named: all of them, or `only` these.
+
+    Args:
+        int8: each of ours has copies in fewer bits behind it.
+    """
+    makers = {name: partial(untrained, name, folder) for name in UNTRAINED}
+    makers |= {name: partial(stored, path) for name, path in {**SHIPPED, **files}.items()}
+    if unknown := set(only) - set(makers):
+        raise SystemExit(f"no network {', '.join(sorted(unknown))}; there are {', '.join(makers)}")
+    found: dict[str, Candidate] = {}
+    for name in [name for name in makers if not only or name in only]:
+        found[name] = makers[name]()
+        if int8 and name not in files:
+            found |= in_fewer_bits(name, found[name], folder)
     return found
 
 
-def exported(network: MSPF | OSNet, path: Path) -> Candidate:
-    """A network in torch, written to a file."""
-    module, shape = RunTimeNetwork(network.eval().requires_grad_(False)).eval(), (3, *SIZE_HW)
+def untrained(name: str, folder: Path) -> Candidate:
+    """One of UNTRAINED, exported."""
+    torch.manual_seed(0)
+    network, path, shape = UNTRAINED[name]().eval().requires_grad_(False), folder / f"{name}.onnx", (3, *SIZE_HW)
+    module = RunTimeNetwork(network).eval()
     length = module(torch.zeros(1, *shape)).shape[1]
     export_onnx(network, path, SIZE_HW, {"kind": "reid", "descriptor_length": str(length)})
     return candidate(path, shape, module)
+
+
+def stored(path: Path) -> Candidate:
+    """A network file at its own size, and what ships also in torch."""
+    sides = engines.load(path, "onnxruntime", proven=False).inputs[0].shape[1:]
+    module = torch_detector() if path == DEFAULT_DETECTOR else None
+    if path in SHIPPED_REID.values():
+        module = RunTimeNetwork(load_weights(path.with_suffix(".safetensors"))).eval()
+    return candidate(path, (3, sides[1] or DETECTOR_HW[0], sides[2] or DETECTOR_HW[1]), module)
+
+
+def in_fewer_bits(name: str, one: Candidate, folder: Path) -> dict[str, Candidate]:
+    """Its int8 copy, and the detector's uint8 copy: calibrated on the pictures of its reference, else on noise."""
+    pictures = np.random.default_rng(0).uniform(0, 255, (1, *one.shape)).astype(np.float32)
+    if golden_path(one.path).is_file():
+        pictures = read_golden(golden_path(one.path)).inputs
+    copies = {}
+    for bits in ("int8", "uint8") if name == DETECTOR else ("int8",):
+        path = folder / f"{name}.{bits}.onnx"
+        to_int8(one.path, path, np.split(pictures, len(pictures)), symmetric=bits == "int8")
+        copies[f"{name} {bits}"] = replace(one, path=path, module=None, source=name)
+    return copies
 
 
 def torch_detector() -> nn.Module | None:
@@ -107,13 +143,15 @@ def torch_detector() -> nn.Module | None:
     return module
 
 
-def networks(int8: bool, files: Mapping[str, Path], batches: tuple[int, ...], threads: int) -> list[Row]:
+def networks(
+    files: Mapping[str, Path], only: Collection[str], int8: bool, batches: tuple[int, ...], threads: int
+) -> list[Row]:
     """Times, ratios and shares of the roof; then what streams take of a GPU, and what could not be loaded.
 
     Ratios and shares are of core time, which others disturb least; a GPU's by the clock, with copies to it and back.
     """
     with tempfile.TemporaryDirectory() as folder:
-        known = candidates(Path(folder), int8, files)
+        known = candidates(Path(folder), files, only, int8)
         on_cpu, calls, refused = cpu_ways(), dict[Key, Call](), list[Row]()
         torch.set_num_threads(threads or torch.get_num_threads())
         for name, one in known.items():
@@ -206,7 +244,7 @@ def network_row(key: Key, known: Mapping[str, Candidate], taken: Mapping[Key, Ti
         timing = taken.get((network, way, batch), NEVER)
         return (timing.wall_s if on_gpu else timing.core_s) / batch
 
-    own = seconds(name, way)
+    own, source = seconds(name, way), one.source or name
     baseline = BASELINE if BASELINE in known and one.shape == known[BASELINE].shape else ""
     return {
         "network": name,
@@ -215,8 +253,8 @@ def network_row(key: Key, known: Mapping[str, Candidate], taken: Mapping[Key, Ti
         "ms an image": 1000 * taken[key].wall_s / batch,
         **({} if on_gpu else {"core ms": 1000 * own}),
         "images/s": batch / taken[key].wall_s,
-        "speed to f32": seconds(name, f"{way.split()[0]} f32") / own,
-        "x torch": own / seconds(name, "torch f32"),
+        "speed to f32": seconds(source, f"{way.split()[0]} f32") / own,
+        "x torch": own / seconds(source, "torch f32"),
         "x OSNet same way": own / seconds(baseline, way),
         "x OSNet ORT f32": own / seconds(baseline, "onnxruntime f32"),
         "of matrix product": one.macs / own / limit.macs,
@@ -241,22 +279,22 @@ def copy_call() -> Call:
     return lambda: np.copyto(target, source)
 
 
-def layers(files: Mapping[str, Path]) -> list[Row]:
+def layers(files: Mapping[str, Path], only: Collection[str]) -> list[Row]:
     """Where the time goes on ONNX Runtime, one thread, one picture: for each network, shares that add up to 1."""
     with tempfile.TemporaryDirectory() as folder:
-        known = candidates(Path(folder), False, files)
+        known = candidates(Path(folder), files, only)
         product = roof_calls(Path(folder), {"product": ("onnxruntime", "f32")}, 1)
         taken = in_turn({**product, "copy": copy_call()})
         limit = Roof(ROOF_SIDE**3 / taken["product"].core_s, 2 * COPIED / taken["copy"].core_s)
         return [row for name, one in known.items() for row in layer_rows(name, one.path, one.shape, limit)]
 
 
-def cuda() -> list[Row]:
+def cuda(files: Mapping[str, Path], only: Collection[str]) -> list[Row]:
     """Pictures a second on a GPU by torch: eager, and in float16 compiled into CUDA graphs; beside its own roofs."""
     if not torch.cuda.is_available():
         return [{"note": "no CUDA device here"}]
     with tempfile.TemporaryDirectory() as folder:
-        known = {name: one for name, one in candidates(Path(folder), False, {}).items() if one.module is not None}
+        known = {name: one for name, one in candidates(Path(folder), files, only).items() if one.module is not None}
     taken: dict[Key, float] = {}
     failed: list[Row] = []
     for name, one in known.items():

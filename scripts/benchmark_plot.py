@@ -15,7 +15,8 @@ def plot(measured: Mapping[str, Sequence[Row]], path: Path) -> bool:
     drawn = [panel for name, rows in measured.items() if name in PANELS and rows for panel in panels(name, rows)]
     if not drawn:
         return False
-    figure = Figure(figsize=(7 * len(drawn), 7), layout="constrained")
+    tallest = max(len(rows) for _, _, rows in drawn)
+    figure = Figure(figsize=(7 * len(drawn), max(7, tallest / 8)), layout="constrained")  # inches
     for axes, (title, draw, rows) in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
         axes.set_title(title)
         draw(axes, rows)

@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 import engines
 from engines.cuda import Gpu
 from engines.engine import NotInstalledError
+from engines.gate import golden_path, read_golden
+from pipeline.export_detector import DEFAULT_DETECTOR
 from tests.fakes import picture
 from tests.pipeline.clips import write_clip
 from tests.pipeline.networks import PLACES, write_detector, write_reid
@@ -129,13 +132,6 @@ def test_a_replay_and_decoding_count_every_frame(script, site: Path) -> None:
     assert pipeline.decoding(site)[0]["frames"] == 6
 
 
-def test_networks_without_training_are_exported(script, tmp_path: Path) -> None:
-    networks = script("benchmark_networks")
-    one = networks.exported(networks.OSNet(), tmp_path / "net.onnx")
-    (rows,) = engines.load(one.path, "onnxruntime", proven=False)(np.zeros((2, *one.shape), np.float32))
-    np.testing.assert_allclose(rows, one.module(torch.zeros(2, *one.shape)), atol=1e-4)
-
-
 def test_a_network_is_timed_on_the_tensorrt_that_runs_it_and_told_of_where_one_does_not(
     script, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +147,7 @@ def test_a_network_is_timed_on_the_tensorrt_that_runs_it_and_told_of_where_one_d
     monkeypatch.setattr(engines, "load", loaded)
     monkeypatch.setattr(networks, "candidates", lambda *given: {"net": networks.candidate(network, (3, 8, 4))})
     monkeypatch.setattr(networks, "cpu_ways", lambda: {"onnxruntime f32": ("onnxruntime", "f32")})
-    rows = networks.networks(False, {}, (1, 2), 1)
+    rows = networks.networks({}, (), False, (1, 2), 1)
     ways = [(row["way"], row.get("batch"), row.get("note")) for row in rows]
     timed = [(way, batch, None) for way in ("onnxruntime f32", "tensorrt f16") for batch in (1, 2)]
     assert ways == [*timed, ("tensorrt f32", None, "no memory")]
@@ -164,19 +160,61 @@ def test_a_quantised_file_is_built_as_it_is(script, tmp_path: Path) -> None:
     assert ways == {f"{name} int8": (name, "auto") for name in ("tensorrt", "tensorrt-rtx")}
 
 
-def test_ratios_and_shares_are_by_the_clock_on_a_gpu_and_of_core_time_on_a_cpu(script, layers) -> None:
+def test_a_copy_in_fewer_bits_stands_beside_its_network_by_the_clock_on_a_gpu_and_by_core_time_on_a_cpu(
+    script, layers
+) -> None:
     networks, timing = script("benchmark_networks"), script("benchmark_timing").Timing
-    known = {"net": networks.Candidate(Path("net.onnx"), (3, 8, 4), macs=100, bytes=80, module=None)}
+    one = networks.Candidate(Path("net.onnx"), (3, 8, 4), macs=100, bytes=80, module=None)
+    known = {"net": one, "net int8": replace(one, source="net")}
     taken = {
         ("net", "tensorrt f32", 1): timing(wall_s=6, core_s=1),
-        ("net", "tensorrt f16", 1): timing(wall_s=2, core_s=1),
+        ("net int8", "tensorrt int8", 1): timing(wall_s=2, core_s=1),
         ("net", "openvino f32", 1): timing(wall_s=6, core_s=8),
-        ("net", "openvino bf16", 1): timing(wall_s=6, core_s=2),
+        ("net int8", "openvino bf16", 1): timing(wall_s=6, core_s=2),
     }
     rows = {key[1]: networks.network_row(key, known, taken, layers.Roof(500, 40)) for key in taken}
-    assert (rows["tensorrt f16"]["speed to f32"], rows["openvino bf16"]["speed to f32"]) == (3, 4)
-    assert (rows["tensorrt f16"]["of matrix product"], rows["openvino bf16"]["core ms"]) == (0.1, 2000)
-    assert "core ms" not in rows["tensorrt f16"]
+    assert (rows["tensorrt int8"]["speed to f32"], rows["openvino bf16"]["speed to f32"]) == (3, 4)
+    assert (rows["tensorrt int8"]["of matrix product"], rows["openvino bf16"]["core ms"]) == (0.1, 2000)
+    assert "core ms" not in rows["tensorrt int8"]
+
+
+def test_the_detector_is_quantised_for_any_back_end_and_for_cpus_on_the_pictures_of_its_reference(
+    script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks, seen = script("benchmark_networks"), []
+    monkeypatch.setattr(
+        networks, "to_int8", lambda path, out, batches, symmetric: seen.append((list(batches), symmetric))
+    )
+    one = networks.Candidate(DEFAULT_DETECTOR, (3, 288, 480), macs=1, bytes=1, module=None)
+    copies = networks.in_fewer_bits("detector", one, tmp_path)
+    assert {name: copy.source for name, copy in copies.items()} == dict.fromkeys(
+        ("detector int8", "detector uint8"), "detector"
+    )
+    pictures = read_golden(golden_path(DEFAULT_DETECTOR)).inputs
+    for (batches, symmetric), wanted in zip(seen, (True, False), strict=True):
+        assert symmetric is wanted
+        np.testing.assert_array_equal(np.concatenate(batches), pictures)
+
+
+def test_shipped_networks_are_timed_at_their_own_size_in_int8_too(script, tmp_path: Path) -> None:
+    only = ["MSPF x0.25 as shipped"]
+    found = script("benchmark_networks").candidates(tmp_path, {}, only, int8=True)
+    assert [(name, one.shape) for name, one in found.items()] == [
+        (only[0], (3, 128, 64)),
+        (f"{only[0]} int8", (3, 128, 64)),
+    ]
+    assert b"QuantizeLinear" in found[f"{only[0]} int8"].path.read_bytes()
+
+
+def test_networks_without_training_are_exported(script, tmp_path: Path) -> None:
+    (one,) = script("benchmark_networks").candidates(tmp_path, {}, ["OSNet x1.0"]).values()
+    (rows,) = engines.load(one.path, "onnxruntime", proven=False)(np.zeros((2, *one.shape), np.float32))
+    np.testing.assert_allclose(rows, one.module(torch.zeros(2, *one.shape)), atol=1e-4)
+
+
+def test_a_network_that_there_is_not_is_refused(script, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"no network OSNet; there are MSPF x0.25, .*detector, mine"):
+        script("benchmark_networks").candidates(tmp_path, {"mine": tmp_path / "mine.onnx"}, ["OSNet"])
 
 
 def test_the_machines_gpu_is_named_with_what_builds_for_it(script, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +262,7 @@ def test_a_gpu_is_measured_for_streams_by_the_detector_and_mspf_and_goes_on_past
     monkeypatch.setattr(networks, "gpu_ways", lambda one, batch, device: {"slow": batch / 100, "quick": batch / 10_000})
     monkeypatch.setattr(networks, "seconds_on_gpu", lambda call: seconds(call if call != 32 / 10_000 else 0))
     monkeypatch.setattr(networks, "gpu_roof", lambda: layers.Roof(500, 40))
-    *measured, streams, failed = networks.cuda()
+    *measured, streams, failed = networks.cuda({}, ())
     assert [(row["batch"], row.get("frames/s"), row.get("crops/s")) for row in measured] == [
         (8, pytest.approx(100), None),
         (8, pytest.approx(10_000), None),
@@ -285,6 +323,14 @@ def test_the_picture_shows_the_parts_that_were_measured(script, tmp_path: Path, 
     }
     assert script("benchmark_plot").plot({name: rows[name] for name in parts}, tmp_path / "plot.png")
     assert cv2.imread(str(tmp_path / "plot.png")) is not None
+
+
+def test_a_picture_of_many_bars_is_taller(script, tmp_path: Path) -> None:
+    for count in (10, 100):
+        rows = [{"stage": str(number), "core ms a frame": 1.0} for number in range(count)]
+        assert script("benchmark_plot").plot({"stages": rows}, tmp_path / f"{count}.png")
+    few, many = (cv2.imread(str(tmp_path / f"{count}.png")) for count in (10, 100))
+    assert many.shape[0] > 1.5 * few.shape[0]
 
 
 def test_each_network_has_a_panel_of_its_own_for_threads(script) -> None:
