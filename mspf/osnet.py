@@ -45,8 +45,8 @@ class ChannelGate(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Several (B, C, H, W) -> (B, C, H, W); their averages stand below one another and are weighed at once."""
         averages = torch.cat([x.mean((2, 3), keepdim=True) for x in maps], 2)
-        weights = torch.sigmoid(self.excite(functional.relu(self.squeeze(averages)))).chunk(len(maps), 2)
-        first, *others = (x * weight for x, weight in zip(maps, weights, strict=True))
+        weights = torch.sigmoid(self.excite(functional.relu(self.squeeze(averages))))
+        first, *others = (x * weight for x, weight in zip(maps, torch.split(weights, 1, 2), strict=True))
         mixed: Tensor = sum(others, start=first)
         return mixed
 

@@ -13,7 +13,7 @@ from mspf.checkpoint import read_checkpoint
 from mspf.errors import CheckpointError
 from mspf.network import MSPF, MSPFConfig
 
-LARGE = 100_000  # numbers; from here on weights are stored as float16: half the file, the same float32 network
+LARGE = 1_000  # numbers; from here on weights are stored as float16: half the file, the same float32 network
 UNKNOWN = {"seed": "unknown", "training_data": "unknown", "input_height": "256", "input_width": "128"}
 
 

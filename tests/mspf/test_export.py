@@ -60,6 +60,8 @@ def test_the_graph_has_folded_norms_global_pools_one_gate_a_block_and_named_patc
     assert count["BatchNormalization"] <= 2  # the necks, which follow no convolution
     assert count["GlobalAveragePool"] == 3 * 24
     assert count["Sigmoid"] == 3 * 6 + 2  # one gate a block, and the attention's two
+    assert count["Split"] == 3 * 6 + 1  # and f_G from f_M
+    assert not count["Slice"]
     shapes = [[n.dim_value or n.dim_param for n in value.type.tensor_type.shape.dim] for value in graph.value_info]
     assert sorted(shape[1:] for shape in shapes) == [[3, 64, 32], [3, 64, 64]]
     assert all(isinstance(shape[0], str) for shape in shapes)
