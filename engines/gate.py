@@ -125,8 +125,11 @@ def prove(engine: Engine, golden: Golden, largest: int) -> str:
 
 
 def batches(samples: int, fixed: int | None, largest: int) -> list[NDArray[np.intp]]:
-    """Rows of the reference to run together: every sample alone, then three, then `largest`, repeated as needed."""
-    sizes = [fixed] if fixed else [*[1] * samples, 3, largest]
+    """Rows of the reference to run together: every sample alone, then three, then `largest`, repeated as needed.
+
+    Where the file fixes the batch size, as many batches of it as there are samples, each from another one on.
+    """
+    sizes = [fixed] * samples if fixed else [*[1] * samples, 3, largest]
     return [(np.arange(size) + start) % samples for start, size in enumerate(sizes)]
 
 

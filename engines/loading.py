@@ -15,7 +15,7 @@ from engines.reference import Examples
 
 logger = logging.getLogger(__name__)
 
-REVISION = 4  # of how the back ends compile a network; with another, nothing remembered counts
+REVISION = 5  # of how the back ends compile a network; with another, nothing remembered counts
 PRECISIONS = ("auto", "f32", "bf16", "f16")
 
 
@@ -40,7 +40,7 @@ class Backend:
 
     @property
     def largest(self) -> int:
-        """The batch up to which it is proven."""
+        """The batch up to which it is proven at least."""
         return 64 if self.on_gpu else 16
 
 
@@ -64,6 +64,7 @@ def load(
     *,
     proven: bool = True,
     examples: Examples = reference.generated,
+    largest: int = 0,
 ) -> Engine:
     """The network in the file, ready to run and proven; `engine.backend` and `engine.precision` say how it runs.
 
@@ -78,6 +79,7 @@ def load(
         proven: False skips the parity gate, for measuring networks that serve nobody.
         examples: gives typical inputs (N, ...) of a network, to compare with ONNX Runtime where no reference stands
             beside the file; None if it has none.
+        largest: samples in a call, where that may be more than the back end is proven for anyway.
 
     Raises:
         EngineError: no such file, not a network, unknown or missing back end, or a precision not to be had here.
@@ -92,7 +94,7 @@ def load(
     if not path.is_file():
         raise EngineError(f"{path}: no such network file; check the path")
     refused: dict[str, EngineError] = {}
-    asked = Asked(path, precision, threads, proven, examples)
+    asked = Asked(path, precision, threads, proven, examples, largest)
     engine = _quickest(asked, names, refused) if backend == "auto" and proven else _first(asked, names, refused)
     for name, error in refused.items():
         logger.log(logging.WARNING if engine else logging.INFO, "%s: not on %s: %s", path.name, name, error)
@@ -120,6 +122,7 @@ class Asked:
     threads: int
     proven: bool
     examples: Examples
+    largest: int
 
 
 def _first(asked: Asked, names: Sequence[str], refused: dict[str, EngineError]) -> Engine | None:
@@ -177,7 +180,7 @@ def _agreeing(asked: Asked, name: str, precision: str) -> Engine:
     try:
         engine = start(asked.path, precision, asked.threads)
         if asked.proven:
-            prove(asked.path, engine, BACKENDS[name], asked.examples)
+            prove(asked.path, engine, BACKENDS[name], asked.examples, asked.largest)
     except gate.GateError as error:
         if precision != "auto" or (engine and engine.precision == "f32"):
             raise
@@ -186,18 +189,22 @@ def _agreeing(asked: Asked, name: str, precision: str) -> Engine:
     return engine
 
 
-def prove(path: Path, engine: Engine, row: Backend, examples: Examples = reference.generated) -> None:
+def prove(path: Path, engine: Engine, row: Backend, examples: Examples = reference.generated, largest: int = 0) -> None:
     """Pass the parity gate, or find in the cache that this very combination has passed it before.
+
+    Args:
+        largest: as in `load`.
 
     Raises:
         GateError: it disagrees with its reference.
     """
     inputs = None if gate.golden_path(path).is_file() else examples(engine.inputs, engine.metadata)
-    passed = passed_path(path, engine, row, inputs)
+    largest = max(largest, row.largest)
+    passed = passed_path(path, engine, row, inputs, largest)
     if passed.is_file():
         return
     golden = reference.find(path, inputs)
-    said = gate.prove(engine, golden, row.largest)
+    said = gate.prove(engine, golden, largest)
     logger.info("%s: proven on %s in %s by %s, %s", path.name, engine.backend, engine.precision, golden.origin, said)
     try:
         cache.write_atomically(passed, json.dumps({"network": path.name, "agreement": said}).encode())
@@ -205,7 +212,7 @@ def prove(path: Path, engine: Engine, row: Backend, examples: Examples = referen
         logger.info("%s; the network will be proven again at the next start", error)
 
 
-def passed_path(path: Path, engine: Engine, row: Backend, inputs: Array | None) -> Path:
+def passed_path(path: Path, engine: Engine, row: Backend, inputs: Array | None, largest: int) -> Path:
     """The file whose presence says that this network passed on this back end, version, precision and machine."""
     facts = {
         "network": cache.network_sha256(path),
@@ -215,6 +222,7 @@ def passed_path(path: Path, engine: Engine, row: Backend, inputs: Array | None) 
         "precision": engine.precision,
         "device": engine.metadata.get("device") or processor(),
         "plan": engine.metadata.get("plan_sha256"),
+        "largest": largest,
         "gate": [REVISION, *gate.PROTOCOL],
     }
     return cache.cache_dir() / "passed" / f"{path.stem}-{cache.digest(facts)}.json"

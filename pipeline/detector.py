@@ -41,11 +41,12 @@ class Detector:
         self._person = _person_class(engine, source)
 
     @classmethod
-    def load(cls, config: DetectorConfig, *, threads: int = 0) -> "Detector":
+    def load(cls, config: DetectorConfig, *, threads: int = 0, largest: int = 0) -> "Detector":
         """The detector that the settings name; a `.pt` is exported first.
 
         Args:
             threads: CPU threads for one call; 0 = one for each core.
+            largest: pictures in a call, at most.
 
         Raises:
             ConfigError: the model cannot be found or exported.
@@ -53,7 +54,9 @@ class Detector:
         """
         path = resolve_detector(config.model)
         try:
-            engine = engines.load(path, config.backend, config.precision, threads, examples=example_pictures)
+            engine = engines.load(
+                path, config.backend, config.precision, threads, examples=example_pictures, largest=largest
+            )
             return cls(engine, str(path), config.min_score)
         except engines.EngineError as error:
             raise EngineFailure(f"detector.model: {error}") from error

@@ -94,7 +94,8 @@ class Embedder:
         """
         path = resolve_reid(config.model)
         try:
-            return cls(engines.load(path, config.backend, config.precision, threads), str(path))
+            engine = engines.load(path, config.backend, config.precision, threads, largest=config.max_batch)
+            return cls(engine, str(path))
         except engines.EngineError as error:
             raise EngineFailure(f"reid.model: {error}") from error
 

@@ -32,7 +32,9 @@ def load_networks(site: Site, *, replay: bool = False) -> Networks:
         ConfigError, EngineFailure: they cannot be loaded.
     """
     threads = threads_each(1 if replay else site.workers)
-    detector = Detector.load(site.detector, threads=threads)
+    detector = Detector.load(
+        site.detector, threads=threads, largest=len(site.cameras) if replay else site.cameras_per_worker
+    )
     return Networks(detector, Embedder.load(site.reid, threads=threads_each(2) if replay else threads))
 
 

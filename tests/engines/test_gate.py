@@ -93,6 +93,18 @@ def test_a_broken_export_is_refused(network: Path, broken: dict[str, object], sa
         engines.load(network, "onnxruntime")
 
 
+def test_a_batch_larger_than_usual_is_proven_too(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MSPF_PIPELINE_CACHE", str(network.parent))
+    for largest in (0, 40):
+        engines.load(network, "onnxruntime", largest=largest)
+    said = [path.read_text() for path in network.parent.glob("passed/net-*.json")]
+    assert sorted("batch 40: row" in text for text in said) == [False, True]
+
+
+def test_a_fixed_batch_is_tried_with_every_sample_in_front() -> None:
+    assert [rows.tolist() for rows in gate.batches(3, 2, 16)] == [[0, 1], [1, 2], [2, 0]]
+
+
 def test_a_batch_bug_is_caught_without_a_reference_file(tmp_path: Path) -> None:
     with pytest.raises(gate.GateError, match="disagrees with ONNX Runtime in f32, batch 3: row"):
         engines.load(write(tmp_path / "net.onnx", mixes_batch=True), "onnxruntime")
