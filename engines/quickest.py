@@ -15,7 +15,7 @@ from engines.engine import Array, Engine, EngineError
 
 logger = logging.getLogger(__name__)
 
-BATCH = 4  # pictures in a call: a few people, a few cameras
+BATCHES = (3, 5)  # pictures in a call, in turn: a few people, a few cameras, and seldom as many as a moment before
 ROUNDS = 7
 WORTH_IT = 0.9  # a back end further up in the order has to take less than this share of the time of those behind it
 
@@ -23,16 +23,19 @@ WORTH_IT = 0.9  # a back end further up in the order has to take less than this 
 def measured(engines: Mapping[str, Engine], inputs: Array) -> dict[str, float]:
     """Core time of each engine in milliseconds an image: medians of rounds in which they take turns.
 
-    Core time adds up all threads and leaves out what others do meanwhile, so a busy machine gives the same answer.
+    A round is a call for each of BATCHES: OpenVINO takes 10 ms of a core for every change (docs/engines.md). Core time
+    adds up all threads and leaves out what others do meanwhile, so a busy machine gives the same answer.
     """
     taken: dict[str, list[float]] = {name: [] for name in engines}
     for round_ in range(ROUNDS + 1):
         for name, engine in engines.items():
-            batch = np.resize(inputs, (engine.inputs[0].shape[0] or BATCH, *inputs.shape[1:]))
+            sizes = [engine.inputs[0].shape[0] or size for size in BATCHES]
+            batches = [np.resize(inputs, (size, *inputs.shape[1:])) for size in sizes]
             started = time.process_time()
-            engine(batch)
+            for batch in batches:
+                engine(batch)
             if round_:  # the first warms up
-                taken[name].append(1000 * (time.process_time() - started) / len(batch))
+                taken[name].append(1000 * (time.process_time() - started) / sum(sizes))
     return {name: statistics.median(times) for name, times in taken.items()}
 
 

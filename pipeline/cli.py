@@ -311,14 +311,14 @@ def check(cams: Cams) -> None:
 
     Example: mspf-pipeline check --cams cams.yaml
     """
-    from pipeline.networks import core_ms, load_networks, timed_batch
+    from pipeline.networks import core_ms, load_networks, timed_batches
     from pipeline.sources import read_video
 
     site = load_site(cams)
     networks = load_networks(site, replay=all(camera.is_file for camera in site.cameras))
     for name, engine in (("detector", networks.detector.engine), ("re-ID", networks.embedder.engine)):
         took = core_ms(engine)
-        speed = "" if took is None else f", {took:.1f} ms of a core a picture in batches of {timed_batch(engine)}"
+        speed = "" if took is None else f", {took:.1f} ms of a core a picture in batches of {timed_batches(engine)}"
         console.print(f"{name:9}{engine.backend}, {engine.precision}{speed}", soft_wrap=True)
     failed = 0
     for camera in site.cameras:

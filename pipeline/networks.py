@@ -58,7 +58,7 @@ def cores_of_container(cpu_max: Path) -> float:
 
 
 def core_ms(engine: Engine) -> float | None:
-    """Core time of a picture, all threads together, in batches of `timed_batch`; None if nobody knows pictures for it.
+    """Core time of a picture, all threads together, in `timed_batches`; None if nobody knows pictures for it.
 
     Raises:
         EngineFailure: the network cannot run.
@@ -70,6 +70,6 @@ def core_ms(engine: Engine) -> float | None:
         raise EngineFailure(str(error)) from error
 
 
-def timed_batch(engine: Engine) -> int:
-    """Pictures in a call of `core_ms`."""
-    return engine.inputs[0].shape[0] or quickest.BATCH
+def timed_batches(engine: Engine) -> str:
+    """Pictures in the calls of `core_ms`, in words."""
+    return " and ".join(map(str, [engine.inputs[0].shape[0]] if engine.inputs[0].shape[0] else quickest.BATCHES))

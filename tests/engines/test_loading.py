@@ -69,6 +69,24 @@ def test_core_time_is_measured_for_each_image(network: Path) -> None:
     assert min(times_ms.values()) > 0
 
 
+class Counting:
+    """A back end that remembers the sizes of its batches."""
+
+    def __init__(self, engine: engines.Engine) -> None:
+        self.inputs, self.sizes = engine.inputs, list[int]()
+
+    def __call__(self, *batch: engines.Array) -> tuple[engines.Array, ...]:
+        self.sizes.append(len(batch[0]))
+        return ()
+
+
+def test_the_size_of_a_batch_changes_from_call_to_call_as_in_a_run(network: Path, network_of_two: Path) -> None:
+    free, fixed = (Counting(engines.load(path, "onnxruntime")) for path in (network, network_of_two))
+    quickest.measured({"free": free, "fixed": fixed}, np.zeros((2, 3, 4, 5), np.float32))  # type: ignore[dict-item]
+    assert free.sizes == [3, 5] * (quickest.ROUNDS + 1)
+    assert set(fixed.sizes) == {2}
+
+
 def test_a_back_end_that_is_not_installed_says_what_to_install(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BACKENDS, "openvino", Backend("engines.not_installed", "openvino", (".onnx",)))
     with pytest.raises(engines.EngineError, match="no back end for it is installed; pip install openvino"):

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 import engines
 from pipeline.config import CameraConfig, DetectorConfig, ReidConfig, Site
 from pipeline.errors import EngineFailure
-from pipeline.networks import core_ms, cores_of_container, load_networks, threads_each, timed_batch
+from pipeline.networks import core_ms, cores_of_container, load_networks, threads_each, timed_batches
 from tests.pipeline.networks import write_detector, write_reid
 
 
@@ -52,13 +52,13 @@ def write_reid_of_one(path: Path, batch: int | str) -> Path:
 def test_a_network_of_fixed_batch_is_timed_in_that(tmp_path: Path) -> None:
     fixed = engines.load(write_reid_of_one(tmp_path / "fixed.onnx", 1), "onnxruntime", proven=False)
     free = engines.load(write_reid(tmp_path / "reid.onnx"), "onnxruntime", proven=False)
-    assert (timed_batch(fixed), timed_batch(free)) == (1, 4)
+    assert (timed_batches(fixed), timed_batches(free)) == ("1", "3 and 5")
     assert (core_ms(fixed) or 0) > 0
 
 
 def test_a_network_that_fails_while_it_is_timed_is_one_clear_error(tmp_path: Path) -> None:
     engine = engines.load(write_reid_of_one(tmp_path / "reid.onnx", "n"), "onnxruntime", proven=False)
-    with pytest.raises(EngineFailure, match=r"reid\.onnx: ONNX Runtime failed on \(4, 3, 16, 8\)"):
+    with pytest.raises(EngineFailure, match=r"reid\.onnx: ONNX Runtime failed on \(3, 3, 16, 8\)"):
         core_ms(engine)
 
 
