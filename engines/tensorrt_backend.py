@@ -1,6 +1,6 @@
 """ONNX files on an NVIDIA GPU by TensorRT or TensorRT-RTX: pinned buffers, one stream, CUDA graphs.
 
-Inputs may lie on the host or on the GPU (`__cuda_array_interface__` or DLPack). Nothing is allocated for a call but the
+Inputs may lie on the host or on the GPU (`__cuda_array_interface__`). Nothing is allocated for a call but the
 arrays that it returns, which belong to the caller.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from engines import cache, cuda, dlpack, plans, tensorrt_builder
+from engines import cache, cuda, plans, tensorrt_builder
 from engines.cuda import Buffer, DeviceArray, DeviceMemory, Stream, on_device
 from engines.engine import Array, EngineError, TensorSpec, check_batch, empty_outputs
 from engines.plans import Plan
@@ -112,7 +112,7 @@ class TensorRtEngine:
 
     def __call__(self, *batch: Array) -> tuple[Array, ...]:
         """Outputs for one batch; more than the plan's largest goes through in parts."""
-        places = [dlpack.place(array) if dlpack.on_cuda(array) else on_device(array) for array in batch]
+        places = [on_device(array) for array in batch]
         arrays = [np.ascontiguousarray(a) if at is None else at for a, at in zip(batch, places, strict=True)]
         check_batch(self.name, self.inputs, arrays)  # type: ignore[arg-type]
         rows = len(arrays[0])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import engines
-from engines import cache, dlpack, plans, tensorrt_backend
+from engines import cache, plans, tensorrt_backend
 from engines.cuda import Gpu
 from engines.plans import Plan, PlanKey
 from engines.tensorrt_backend import GRAPH_AFTER, MOST_GRAPHS, TensorRtEngine
@@ -114,39 +114,6 @@ def test_pictures_on_the_gpu_are_copied_there_after_what_their_maker_queued(
 
     np.testing.assert_array_equal(engine(Tensor())[0], network(images(70)))  # type: ignore[arg-type]
     assert cuda.followed == [9, 9]
-
-
-class DlpackTensor:
-    """An array that says it lies on the GPU and speaks DLPack alone."""
-
-    def __init__(self, content: np.ndarray) -> None:
-        self._content = content
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return dlpack.ON_CUDA, 0
-
-    def __dlpack__(self, stream: int) -> object:
-        assert stream == dlpack.DEFAULT_STREAM
-        return self._content.__dlpack__()
-
-
-def test_pictures_that_come_by_dlpack_are_copied_there(engine: TensorRtEngine, cuda: FakeCuda) -> None:
-    np.testing.assert_array_equal(engine(DlpackTensor(images(3)))[0], network(images(3)))  # type: ignore[arg-type]
-    assert cuda.followed == [dlpack.DEFAULT_STREAM]
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8, np.int64])
-def test_a_capsule_tells_place_shape_and_type(dtype: type) -> None:
-    content = np.ones((4, 3, 2), dtype)[1:]
-    found = dlpack.read(content.__dlpack__())
-    assert (found.address, found.shape, found.dtype) == (content.ctypes.data, (3, 3, 2), np.dtype(dtype))
-
-
-def test_a_capsule_of_another_order_or_type_is_refused() -> None:
-    with pytest.raises(engines.EngineError, match="has gaps or another order; pass a contiguous one"):
-        dlpack.read(np.ones((4, 3), np.float32).T.__dlpack__())
-    with pytest.raises(engines.EngineError, match="of DLPack's type 5; pass integers or floats"):
-        dlpack.read(np.ones(4, np.complex64).__dlpack__())
 
 
 def test_sides_that_the_plan_was_not_built_for_are_named(engine: TensorRtEngine) -> None:

@@ -1,6 +1,7 @@
 """A tiny ultralytics network, made from its YAML without any download, through the real exporter."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import torch
 
 import engines
 from engines.gate import golden_path, read_golden
+from engines.tensorrt_builder import build, plan_key
 from pipeline.config import DetectorConfig
 from pipeline.detector import Detector
 from pipeline.errors import ConfigError, EngineFailure
 from pipeline.export_detector import DEFAULT_DETECTOR, export, resolve_detector
+from pipeline.pictures import example_pictures
 from tests.pipeline.networks import write_pt
 
 
@@ -49,6 +52,15 @@ def test_the_reference_of_an_export_is_what_torch_computes(weights: Path, cache:
         rows, _ = network(torch.from_numpy(golden.inputs))
     assert golden.inputs.shape == (2, 3, 384, 640)
     np.testing.assert_array_equal(golden.outputs, rows.numpy())
+
+
+@pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="pip install 'mspf-pipeline[tensorrt-rtx]'")
+@pytest.mark.parametrize("precision", ["f32", "f16"])
+def test_a_pt_becomes_a_tensorrt_plan(weights: Path, cache: Path, precision: str) -> None:
+    exported = resolve_detector(str(weights))
+    plan = build(exported, plan_key(exported, "tensorrt-rtx", precision, max_batch=4), cache, examples=example_pictures)
+    assert plan.path.stat().st_size == plan.size
+    assert plan.key.precision == precision
 
 
 def test_an_export_that_computes_something_else_does_not_serve(tmp_path: Path, cache: Path) -> None:
