@@ -13,9 +13,8 @@ from pathlib import Path
 from engines.engine import EngineError
 
 VARIABLE = "MSPF_PIPELINE_CACHE"
-ELSEWHERE = re.compile(
-    rb"\n\x08location\x12([\x01-\x7f])", re.DOTALL
-)  # protobuf's "location": a file name of so many bytes
+# A tensor's `external_data` (field 13) as protobuf writes it: "location", and a file name of so many bytes.
+ELSEWHERE = re.compile(rb"\x6a[\x0d-\x7f]\n\x08location\x12([\x01-\x73])", re.DOTALL)
 
 
 def cache_dir() -> Path:
@@ -39,14 +38,14 @@ def sha256(path: Path) -> str:
 
 
 def network_sha256(path: Path) -> str:
-    """Hex digest of an ONNX file and of the files beside it that hold its weights.
+    """Hex digest of an ONNX file and of the files beside it (names of up to 115 bytes) that hold its weights.
 
     Raises:
         EngineError: one of these is missing.
     """
     content = path.read_bytes()
     digest = hashlib.sha256(content)
-    for name in sorted({content[match.end() :][: match[1][0]] for match in ELSEWHERE.finditer(content)}):
+    for name in sorted({content[match.end() : match.end() + match[1][0]] for match in ELSEWHERE.finditer(content)}):
         weights = path.parent / os.fsdecode(name)
         try:
             digest.update(weights.read_bytes())

@@ -165,9 +165,9 @@ def compare_heads(found: Array, expected: Array, precision: str) -> Agreement:
 
     An anchor counts where either side is sure of a class; its gap is that of the class that differs most.
     """
-    sides = [side.transpose(0, 2, 1).astype(np.float64) for side in (found, expected)]
+    sides = [side.transpose(0, 2, 1) for side in (found, expected)]
     sure = np.any([~(side[..., 4:].max(2) < SURE_SCORE + MAX_SCORE_GAP) for side in sides], 0)
-    (boxes, scores), (true_boxes, true_scores) = (_corners_and_scores(side[sure]) for side in sides)
+    (boxes, scores), (true_boxes, true_scores) = (_corners_and_scores(side[sure].astype(np.float64)) for side in sides)
     overlap, apart = _overlap(boxes, true_boxes), np.abs(scores - true_scores).max(1)
     badness, image = _badness(overlap, apart), np.nonzero(sure)[0]
     pairs = np.column_stack([badness, overlap, apart, image, true_boxes, true_scores.max(1)])

@@ -110,7 +110,10 @@ def load(
 def together(refused: Mapping[str, EngineError]) -> EngineError:
     """What all back ends say of a network that none of them takes; of the last one's kind."""
     *_, last = refused.values()
-    return last if len(refused) == 1 else type(last)("; ".join(f"{name}: {why}" for name, why in refused.items()))
+    reasons = [(name, str(why)) for name, why in refused.items()]
+    if len({why for _, why in reasons}) == 1:
+        return last
+    return type(last)("; ".join(f"{name}: {why}" for name, why in reasons))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,7 @@ def _agreeing(asked: Asked, name: str, precision: str) -> Engine:
         if asked.proven:
             prove(asked.path, engine, BACKENDS[name], asked.examples, asked.largest)
     except gate.GateError as error:
-        if precision != "auto" or (engine and engine.precision == "f32"):
+        if precision != "auto" or (engine and engine.precision in ("f32", "int8")):
             raise
         logger.info("%s", error)
         return _agreeing(asked, name, "f32")

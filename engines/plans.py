@@ -84,9 +84,11 @@ def find(name: str, key: PlanKey, folder: Path) -> Plan | None:
 
 def find_any_batch(name: str, key: PlanKey, folder: Path) -> Plan | None:
     """The plan of this key, else of those that differ from it in their largest batch alone the one with the largest."""
+    if exact := find(name, key, folder):
+        return exact
     others = (read(path) for path in (folder / "plans").glob(f"{name}-*.plan"))
     same = [plan for plan in others if plan and replace(plan.key, max_batch=key.max_batch) == key and is_whole(plan)]
-    return find(name, key, folder) or max(same, key=lambda plan: plan.key.max_batch, default=None)
+    return max(same, key=lambda plan: plan.key.max_batch, default=None)
 
 
 def read(path: Path) -> Plan | None:

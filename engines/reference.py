@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from engines import cache
-from engines.engine import Array, Engine, EngineError, TensorSpec
-from engines.gate import GateError, Golden, golden_path, read_golden
+from engines.engine import Array, EngineError, TensorSpec
+from engines.gate import Golden, golden_path, read_golden
 
 Examples = Callable[[Sequence[TensorSpec], Mapping[str, str]], Array | None]  # typical inputs (N, ...) of a network
 
@@ -23,8 +23,7 @@ def find(path: Path, inputs: Array | None) -> Golden:
         inputs: (N, ...) to run through ONNX Runtime where no reference stands beside the file.
 
     Raises:
-        EngineError: what stands beside it is no reference.
-        GateError: there is none, and none can be made.
+        EngineError: what stands beside it is no reference, or there is none, and none can be made.
     """
     beside = golden_path(path)
     return read_golden(beside) if beside.is_file() else computed(path, inputs)
@@ -34,13 +33,11 @@ def computed(path: Path, inputs: Array | None) -> Golden:
     """What ONNX Runtime computes in f32 from one sample at a time, which no mistake about batches can touch.
 
     Raises:
-        GateError: it cannot run the network, or nobody knows what the network takes.
+        EngineError: it cannot run the network, or nobody knows what the network takes.
     """
-    wanted = f"{path}: cannot be proven, and so does not serve: it has no {golden_path(path).name}"
+    unproven = f"{path}: cannot be proven, and so does not serve: it has no {golden_path(path).name}"
     if inputs is None:
-        raise GateError(
-            f"{wanted}, and only networks that take pictures do without; write one by engines.gate.write_golden"
-        )
+        raise EngineError(f"{unproven} and takes no pictures; give another, or write one by engines.gate.write_golden")
     try:
         from engines import onnxruntime_backend
 
@@ -49,21 +46,23 @@ def computed(path: Path, inputs: Array | None) -> Golden:
         chunks = [np.resize(inputs[start : start + step], (step, *inputs.shape[1:])) for start in range(len(inputs))]
         outputs = np.concatenate([network(chunk)[0][:1] for chunk in chunks])
     except (ImportError, EngineError) as error:
-        raise GateError(f"{wanted}, and ONNX Runtime makes none: {error}") from error
-    return Golden(inputs, outputs, comparison(network), "ONNX Runtime in f32")
+        raise EngineError(f"{unproven}, and ONNX Runtime makes none: {error}") from error
+    return Golden(inputs, outputs, comparison(network.metadata, outputs.shape), "ONNX Runtime in f32")
 
 
-def comparison(engine: Engine) -> str:
+def comparison(metadata: Mapping[str, str], shape: tuple[int, ...]) -> str:
     """How outputs of this network are compared: descriptors as rows, boxes as such, all else by value.
 
     A detector's file says `task=detect`, as ultralytics writes it; its boxes are rows of six, else it has a raw head.
+
+    Args:
+        shape: of an output; what the file says of it may be open.
     """
-    shape = engine.outputs[0].shape
-    if engine.metadata.get("kind") == "reid":
+    if metadata.get("kind") == "reid":
         return "rows"
     if len(shape) == 3 and shape[2] == 6:
         return "boxes"
-    return "heads" if len(shape) == 3 and engine.metadata.get("task") == "detect" else "values"
+    return "heads" if len(shape) == 3 and metadata.get("task") == "detect" else "values"
 
 
 def generated(inputs: Sequence[TensorSpec], metadata: Mapping[str, str]) -> Array | None:

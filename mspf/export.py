@@ -109,7 +109,7 @@ def halve_large_weights(graph: onnx.GraphProto, larger_than: int = LARGE) -> Non
     """Store large weights as float16, cast back where they are used: half the file, the same float32 network."""
     for weight in graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
-        if values.dtype == np.float32 and values.size > larger_than:
+        if values.dtype == np.float32 and values.ndim > 1 and values.size > larger_than:
             name = weight.name
             weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
             cast = onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT)

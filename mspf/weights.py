@@ -13,7 +13,7 @@ from mspf.checkpoint import read_checkpoint
 from mspf.errors import CheckpointError
 from mspf.network import MSPF, MSPFConfig
 
-LARGE = 1_000  # numbers; from here on weights are stored as float16: half the file, the same float32 network
+LARGE = 1_000  # numbers; larger matrices and kernels are stored as float16: half the file, computed in float32
 UNKNOWN = {"seed": "unknown", "training_data": "unknown", "input_height": "256", "input_width": "128"}
 
 
@@ -110,5 +110,5 @@ def save_weights(network: MSPF, path: Path, facts: Mapping[str, str], half: bool
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:
-    smaller = half and tensor.is_floating_point() and tensor.numel() > LARGE
+    smaller = half and tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() > LARGE
     return (tensor.half() if smaller else tensor).contiguous()

@@ -56,7 +56,8 @@ class Wanted:
     @property
     def on_cpu(self) -> bool:
         """Whether it runs on a CPU in any case, and needs no plan."""
-        return self.backend in BACKENDS and not BACKENDS[self.backend].on_gpu
+        row = BACKENDS.get(self.backend)
+        return (row is not None and not row.on_gpu) or self.precision not in tensorrt_builder.PRECISIONS
 
 
 def site_networks(site: Site) -> tuple[Wanted, Wanted]:

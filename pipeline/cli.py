@@ -240,7 +240,10 @@ def build(
     ] = None,
     max_batch: Annotated[int, typer.Option(help="Most pictures in one call.")] = 64,
     engine_dir: Annotated[
-        Path | None, typer.Option(help="Where plans are kept; default ~/.cache/mspf-pipeline.")
+        Path | None,
+        typer.Option(
+            help="Where plans (and exports of .pt) are kept; default $MSPF_PIPELINE_CACHE, or ~/.cache/mspf-pipeline."
+        ),
     ] = None,
     backend: Annotated[
         str | None, typer.Option(help="tensorrt or tensorrt-rtx; default: the site's, else what is installed.")
@@ -268,7 +271,9 @@ def build(
         built = [build_plan(one, max_batch, show) for one in wanted]
     _show_plans(built)
     if any(one.untimed for one in built):
-        console.print("without a GPU plans are for trying only: a machine with one builds its own", soft_wrap=True)
+        console.print(
+            "plans that were not timed on a GPU are for trying only: a machine with one builds its own", soft_wrap=True
+        )
     elif engine_dir:
         console.print(f"runs find them with MSPF_PIPELINE_CACHE={engine_dir}", soft_wrap=True)
 
@@ -281,7 +286,8 @@ def _wanted(models: Sequence[str], cams: Path | None, backend: str | None, preci
     wanted = [Wanted(resolve_detector(model)) for model in models]
     for one in site_networks(load_site(cams)) if cams else ():
         if one.on_cpu and not backend:
-            console.print(f"{one.path.name}: nothing to build, the site runs it on {one.backend}", soft_wrap=True)
+            how = f"backend {one.backend}, precision {one.precision}"
+            console.print(f"{one.path.name}: nothing to build, the site runs it on a CPU ({how})", soft_wrap=True)
         else:
             wanted.append(one)
     chosen = {"fp16": "f16", "fp32": "f32"}.get(precision or "", precision)

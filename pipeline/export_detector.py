@@ -170,7 +170,7 @@ def _write_reference(onnx_path: Path, weights: Path) -> None:
     inputs = example_pictures(engine.inputs, engine.metadata)
     if inputs is not None:
         pictures, outputs = np.rint(inputs * 255).astype(np.uint8), torch_outputs(weights, inputs)
-        write_golden(golden_path(onnx_path), pictures, 255.0, outputs, comparison(engine))
+        write_golden(golden_path(onnx_path), pictures, 255.0, outputs, comparison(engine.metadata, outputs.shape))
 
 
 def _finish(path: Path, facts: Mapping[str, str]) -> None:

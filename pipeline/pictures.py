@@ -52,7 +52,7 @@ def example_pictures(inputs: Sequence[TensorSpec], metadata: Mapping[str, str]) 
     """
     if metadata.get("kind") == "reid":
         return reference.generated(inputs, metadata)
-    if len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3 or inputs[0].dtype != np.float32:
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3 or inputs[0].dtype != np.float32:
         return None
     rendered = read_golden(RENDERED).inputs
     frames = rendered[:, ::-1, : rendered.shape[3] * 9 // 16]  # without the grey

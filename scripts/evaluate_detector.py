@@ -22,6 +22,7 @@ import engines
 from pipeline.datatypes import F32, U8, Detections
 from pipeline.detector import Detector
 from pipeline.errors import PipelineError
+from pipeline.pictures import example_pictures
 
 BATCH = 8
 
@@ -107,7 +108,9 @@ def print_table(arguments: argparse.Namespace) -> None:
     print("|---|---|---|---|---|---|---|---|")
     for folder in arguments.images:
         for path in arguments.networks:
-            detector = Detector(engines.load(path, precision=arguments.precision), str(path), min_score=0.001)
+            detector = Detector(
+                engines.load(path, precision=arguments.precision, examples=example_pictures), str(path), min_score=0.001
+            )
             s = evaluate(detector, folder, arguments.min_score, arguments.min_height)
             print(
                 f"| {path.name} | {folder.parent.parent.name}/{folder.name} | {s.ap50:.3f} | {s.ap50_95:.3f} "

@@ -68,7 +68,7 @@ def make_golden(path: Path, reference: Callable[[engines.Array], engines.Array] 
     pictures = np.rint(recorder.batch * divisor).astype(np.uint8)
     inputs = pictures.astype(np.float32) / np.float32(divisor)
     outputs = computed(path, inputs).outputs if reference is None else reference(inputs)
-    write_golden(golden_path(path), pictures, divisor, outputs, comparison(engine))
+    write_golden(golden_path(path), pictures, divisor, outputs, comparison(engine.metadata, outputs.shape))
     return prove(engine, read_golden(golden_path(path)), LARGEST)
 
 

@@ -11,6 +11,7 @@ import engines
 from engines import gate
 from engines.engine import Engine
 from engines.loading import BACKENDS, Backend
+from engines.reference import comparison
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (4, 3, 6, 4), np.uint8)
 KERNELS = np.random.default_rng(1).normal(size=(8, 3, 3, 3)).astype(np.float32)
@@ -221,6 +222,21 @@ def head(channel: int | slice, anchor: int | slice, change: float) -> engines.Ar
 def test_raw_heads_agree_anchor_by_anchor_in_place_and_scores(rows: engines.Array, agrees: bool) -> None:
     assert gate.compare_heads(rows, HEAD, "f32").ok is agrees
     assert gate.compare_heads(HEAD, rows, "f32").ok is agrees
+
+
+@pytest.mark.parametrize(
+    ("facts", "shape", "how"),
+    [
+        ({"kind": "reid"}, (2, 512), "rows"),
+        ({"task": "detect"}, (2, 300, 6), "boxes"),
+        ({"task": "detect"}, (2, 84, 8400), "heads"),
+        ({}, (2, 84, 8400), "values"),
+    ],
+)
+def test_outputs_are_compared_by_what_the_file_is_for_and_their_shape(
+    facts: dict[str, str], shape: tuple[int, ...], how: str
+) -> None:
+    assert comparison(facts, shape) == how
 
 
 def test_in_int8_the_median_anchor_of_a_raw_head_counts() -> None:

@@ -183,7 +183,9 @@ def test_a_network_that_nobody_can_prove_does_not_serve(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["a", "b"], ["sum"])], "g", [ends[0], two], ends[1:])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, tmp_path / "sum.onnx")
-    with pytest.raises(GateError, match=r"sum.onnx: cannot be proven, and so does not serve: it has no sum.golden.npz"):
+    with pytest.raises(
+        engines.EngineError, match=r"sum.onnx: cannot be proven, and so does not serve: it has no sum.golden.npz"
+    ):
         engines.load(tmp_path / "sum.onnx", "onnxruntime")
     assert engines.load(tmp_path / "sum.onnx", "onnxruntime", proven=False).backend == "onnxruntime"
 

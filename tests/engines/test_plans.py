@@ -213,6 +213,10 @@ def test_weights_that_are_missing_are_named(network: Path, tmp_path: Path) -> No
     path = weights_elsewhere(network, tmp_path)
     assert cache.network_sha256(path) != cache.sha256(path)
     assert cache.network_sha256(network) == cache.sha256(network)
+    named = onnx.load(network)
+    onnx.helper.set_model_props(named, {"location": "Berlin"})  # which leads nowhere
+    onnx.save(named, tmp_path / "berlin.onnx")
+    assert cache.network_sha256(tmp_path / "berlin.onnx") == cache.sha256(tmp_path / "berlin.onnx")
     (tmp_path / "net.onnx.data").unlink()
     with pytest.raises(engines.EngineError, match=r"its weights in .*net.onnx.data: No such file .*; put that file"):
         cache.network_sha256(path)

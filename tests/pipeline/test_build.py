@@ -40,6 +40,7 @@ def test_the_networks_of_a_site_run_as_it_says() -> None:
     networks = site_networks(Site(cameras, detector=DetectorConfig("net.onnx", backend="openvino"), reid=reid))
     assert networks == (Wanted(Path("net.onnx"), "openvino"), Wanted(Path("mine.onnx"), "tensorrt", "f32"))
     assert [one.on_cpu for one in networks] == [True, False]
+    assert Wanted(Path("net.onnx"), "auto", "bf16").on_cpu
 
 
 def test_networks_are_proven_before_a_worker_needs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ def test_a_plan_is_built_and_shown(monkeypatch, capsys, tmp_path):
     assert len(list(tmp_path.glob("plans/*.plan"))) == 1
     has_gpu = cuda.gpu_or_none() != cuda.NO_GPU
     assert ("runs find them with MSPF_PIPELINE_CACHE=" in out) is has_gpu
-    assert ("without a GPU plans are for trying only" in out) is not has_gpu
+    assert ("plans that were not timed on a GPU are for trying only" in out) is not has_gpu
 
 
 def test_a_site_s_own_settings_say_what_is_built(monkeypatch, capsys, tmp_path):
@@ -116,13 +116,13 @@ def test_a_site_s_own_settings_say_what_is_built(monkeypatch, capsys, tmp_path):
     cams = site(tmp_path, f"cameras: [{{id: a, url: a.mp4}}]\n{settings}, backend: openvino}}")
     status, out, _ = run(monkeypatch, capsys, "build", "--cams", cams, "--engine-dir", tmp_path)
     assert status == 0
-    assert "detector.onnx: nothing to build, the site runs it on openvino\n" in out
+    assert "detector.onnx: nothing to build, the site runs it on a CPU (backend openvino, precision auto)\n" in out
     assert [plans.read(path).key.precision for path in tmp_path.glob("plans/*.plan")] == ["f32"]
 
 
 def test_a_site_on_cpus_has_nothing_to_build(monkeypatch, capsys, tmp_path):
     status, out, err = run(monkeypatch, capsys, "build", "--cams", broken_site(tmp_path))
-    says = "nothing to build, the site runs it on onnxruntime"
+    says = "nothing to build, the site runs it on a CPU (backend onnxruntime, precision auto)"
     assert (status, out, err) == (0, f"detector.onnx: {says}\nreid.onnx: {says}\n", "")
 
 
