@@ -23,7 +23,7 @@ WORTH_IT = 0.9  # a back end further up in the order has to take less than this 
 def measured(engines: Mapping[str, Engine], inputs: Array) -> dict[str, float]:
     """Core time of each engine in milliseconds an image: medians of rounds in which they take turns.
 
-    A round is a call for each of BATCHES: OpenVINO takes 10 ms of a core for every change (docs/engines.md). Core time
+    A round is a call for each of BATCHES: OpenVINO pays for every change (docs/engines.md, "Shapes"). Core time
     adds up all threads and leaves out what others do meanwhile, so a busy machine gives the same answer.
     """
     taken: dict[str, list[float]] = {name: [] for name in engines}
