@@ -3,6 +3,7 @@
 Beside network.onnx it writes network.safetensors, the same weights for torch (`mspf.weights.load_weights`).
 
 python scripts/export.py runs/mspf/last.pt network.onnx --fit market1501=DIR --fit cuhk03=DIR
+python scripts/export.py network.safetensors again.onnx    exported again, with the head that it has
 """
 
 import argparse
@@ -17,7 +18,7 @@ from engines import EngineError
 from mspf.compact import HeadConfig, People, fit_head, with_compact_head
 from mspf.datasets import ImageList, named_folders, training_images, without_last
 from mspf.descriptors import describe_all, torch_describer
-from mspf.errors import MSPFError
+from mspf.errors import MSPFError, RecipeError
 from mspf.export import RunTimeNetwork, export_onnx, metadata
 from mspf.network import MSPF
 from mspf.weights import load_weights, read_facts, save_weights
@@ -33,6 +34,13 @@ def describe_people(network: MSPF, images: ImageList, count: int, size_hw: tuple
     return People(torch.from_numpy(full.embeddings), full.pids)
 
 
+def fitted(trunk: MSPF, options: argparse.Namespace, size_hw: tuple[int, int]) -> MSPF:
+    """The network with a head learnt on the people of `--fit`."""
+    images = [without_last(training_images(folder), options.held_out) for folder in named_folders(options.fit).values()]
+    people = [describe_people(trunk, listed, options.images, size_hw) for listed in images]
+    return with_compact_head(trunk, fit_head(people, HeadConfig(length=options.length, steps=options.steps)))
+
+
 def export(options: argparse.Namespace) -> None:
     """Fit the head, write network, weights and reference.
 
@@ -40,15 +48,15 @@ def export(options: argparse.Namespace) -> None:
         MSPFError: see mspf/errors.py.
         EngineError, EngineFailure: the exported file cannot be run, or does not compute what torch does.
     """
-    folders = named_folders(options.fit)
     trained = read_facts(options.checkpoint)
     size_hw = tuple(options.size or (int(trained["input_height"]), int(trained["input_width"])))
     trunk = load_weights(options.checkpoint)
-    images = [without_last(training_images(folder), options.held_out) for folder in folders.values()]
-    people = [describe_people(trunk, listed, options.images, size_hw) for listed in images]
-    network = with_compact_head(trunk, fit_head(people, HeadConfig(length=options.length, steps=options.steps)))
+    if not options.fit and trunk.compact is None:
+        raise RecipeError(f"{options.checkpoint} has no compact head; name training people with --fit [NAME=]DIR")
+    network = fitted(trunk, options, size_hw) if options.fit else trunk
     facts = metadata(network, size_hw, trained["training_data"])
-    facts |= {"seed": trained["seed"], "head_fitted_to": ", ".join(folders)}
+    head_fitted_to = ", ".join(named_folders(options.fit)) or trained.get("head_fitted_to", "unknown")
+    facts |= {"seed": trained["seed"], "head_fitted_to": head_fitted_to}
     export_onnx(network, options.onnx, size_hw, facts)
     save_weights(network, options.onnx.with_suffix(".safetensors"), facts, half=not options.float32)
     with torch.inference_mode():
@@ -63,7 +71,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("onnx", type=Path)
-    parser.add_argument("--fit", action="append", required=True, metavar="[NAME=]DIR", help="training people")
+    parser.add_argument(
+        "--fit", action="append", default=[], metavar="[NAME=]DIR", help="people; default: keep the head"
+    )
     parser.add_argument("--images", type=int, default=10_000, help="drawn from each data set, person by person")
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--steps", type=int, default=1200, help="that the compact head learns; 0: a projection alone")

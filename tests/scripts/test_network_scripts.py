@@ -13,7 +13,7 @@ import torch
 import engines
 from engines.gate import golden_path, read_golden
 from mspf.network import MSPF, MSPFConfig
-from mspf.weights import save_weights
+from mspf.weights import load_weights, save_weights
 from pipeline.export_detector import torch_outputs
 from tests.fakes import picture
 from tests.pipeline.networks import write_detector, write_pt
@@ -102,4 +102,24 @@ def test_an_exported_network_that_does_not_run_is_one_line(run: Run, tmp_path: P
     threads = torch.get_num_threads()
     with pytest.raises(SystemExit, match=r"net\.bin: back end onnxruntime does not run \.bin files"):
         run("export", tmp_path / "tiny.safetensors", tmp_path / "net.bin", "--fit", tmp_path, "--length", 8)
+    torch.set_num_threads(threads)
+
+
+def test_weights_with_a_head_are_exported_again_as_they_are_and_without_one_need_people(
+    run: Run, tmp_path: Path
+) -> None:
+    network = MSPF(MSPFConfig(width=0.25, patches="none", compact=8)).eval()
+    facts = {"input_height": "64", "input_width": "32", "seed": "3", "head_fitted_to": "those people"}
+    save_weights(network, tmp_path / "first.safetensors", facts, half=False)
+    threads = torch.get_num_threads()
+    run("export", tmp_path / "first.safetensors", tmp_path / "again.onnx")
+
+    again = load_weights(tmp_path / "again.safetensors")
+    assert again.compact is not None
+    torch.testing.assert_close(again.compact.weight, network.compact.weight, rtol=1e-3, atol=1e-3)
+    assert engines.load(tmp_path / "again.onnx").metadata["head_fitted_to"] == "those people"
+
+    save_weights(MSPF(MSPFConfig(width=0.25, patches="none", compact=0)), tmp_path / "bare.safetensors", facts)
+    with pytest.raises(SystemExit, match=r"bare\.safetensors has no compact head; name training people with --fit"):
+        run("export", tmp_path / "bare.safetensors", tmp_path / "bare.onnx")
     torch.set_num_threads(threads)
