@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import cv2
 import numpy as np
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from mspf.errors import LayoutError
 
@@ -46,12 +47,12 @@ def unpack(release: Release, boxes: str, out: Path) -> None:
         import h5py
     except ImportError as error:
         raise LayoutError(f"{release.images} needs h5py to be read: pip install h5py") from error
-    split = loadmat(release.split)
-    names = [str(name[0]) for name in split["filelist"].ravel()]
-    people = split["labels"].ravel()
     partial = out.with_name(out.name + ".part")
     log.info("unpacking %s (%s boxes) into %s, once", release.images, boxes, out)
     try:
+        split = loadmat(release.split)
+        names = [str(name[0]) for name in split["filelist"].ravel()]
+        people = split["labels"].ravel()
         with h5py.File(release.images) as file:
             for key, part in PARTS.items():
                 folder = partial / part
@@ -64,7 +65,7 @@ def unpack(release: Release, boxes: str, out: Path) -> None:
                         raise LayoutError(f"{path}: cannot be written; free space or make the folder writable")
     except LayoutError:
         raise
-    except (KeyError, OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError, MatReadError) as error:
         raise LayoutError(f"{release.images} with {release.split.name}: {error}; download both again") from error
     partial.rename(out)
 

@@ -1,6 +1,7 @@
 """Re-identification image folders: Market-1501, DukeMTMC-reID, CUHK03-NP, MSMT17 and a user's own."""
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,9 +22,10 @@ I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 
 NAME = re.compile(r"(-1|\d+)_c(\d+)")  # 0002_c1s1_000451_03.jpg, 0001_c1_1.png
-CAMERA = re.compile(r"(?:^|_)c(\d+)")  # of a picture in a person's own folder
+CAMERA = re.compile(r"(?i)(?:^|[^a-z0-9])(?:c|cam[-_ ]?|camera[-_ ]?)(\d+)(?=s\d|[^a-z0-9]|$)")  # in a person's folder
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 TRAIN = "bounding_box_train"
+PARTS = {TRAIN, "bounding_box_test", "query", "gallery"}  # never a person
 EXPECTED = """{root}: no data set in a layout that is known. Expected one of
   Market-1501, DukeMTMC-reID, CUHK03-NP    DIR/bounding_box_train/0002_c1s1_000451_03.jpg (person, camera)
                                            DIR/query/, DIR/bounding_box_test/
@@ -31,10 +33,13 @@ EXPECTED = """{root}: no data set in a layout that is known. Expected one of
   CUHK03 as released                       PARENT/cuhk03_release/cuhk-03.mat,
                                            PARENT/cuhk03_new_protocol_config_detected.mat (or _labeled.mat);
                                            name it PARENT/detected or PARENT/labeled: unpacked there, once
-  your own                                 DIR/anna/*.jpg, DIR/ben/*.jpg (camera 2 if the name has _c2)
+  your own                                 DIR/anna/*.jpg, DIR/ben/*.jpg (camera 2 if the name has c2 or cam2)
                                            or DIR/0001_c2_anything.jpg
-  your own, to score                       DIR/query/anna/*.jpg, DIR/gallery/anna/*.jpg
+  your own, to score                       the same with --split everyone,
+                                           or DIR/query/anna/*.jpg, DIR/gallery/anna/*.jpg
 Found there: {found}"""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,8 +97,12 @@ def list_images(folder: Path) -> ImageList:
     Raises:
         LayoutError: no such image there.
     """
-    matched = [(path, match) for path in _pictures(folder) if (match := NAME.match(path.name)) and match[1] != "-1"]
-    return _listed(folder, (Named(path, int(match[1]), int(match[2])) for path, match in matched))
+    pictures = _pictures(folder)
+    matched = [(path, match) for path in pictures if (match := NAME.match(path.name))]
+    if matched:
+        _warn_of(folder, set(pictures) - {path for path, _ in matched}, "without person and camera as in 0002_c1_7.jpg")
+    kept = (Named(path, int(match[1]), int(match[2])) for path, match in matched if match[1] != "-1")
+    return _listed(folder, kept)
 
 
 def training_images(root: Path, with_validation: bool = False) -> ImageList:
@@ -111,9 +120,14 @@ def training_images(root: Path, with_validation: bool = False) -> ImageList:
     if lists := _msmt17(root):
         names = ["list_train.txt", "list_val.txt"] if with_validation else ["list_train.txt"]
         return _from_lists([lists / name for name in names], _first(lists, "mask_train_v2", "train"))
-    if any(NAME.match(path.name) for path in _pictures(root)):
+    people, own = _people(root), _pictures(root)
+    if any(NAME.match(path.name) for path in own):
+        _warn_of(
+            root, (picture for name in people for picture in _pictures(root / name)), "in folders beside the others"
+        )
         return list_images(root)
-    return _from_people(root, _people(root))
+    _warn_of(root, own, "in no person's folder")
+    return _from_people(root, people)
 
 
 def test_split(root: Path) -> Split:
@@ -127,6 +141,8 @@ def test_split(root: Path) -> Split:
         folder = _first(lists, "mask_test_v2", "test")
         return Split(*(_from_lists([lists / f"list_{half}.txt"], folder) for half in ("query", "gallery")))
     query, gallery = root / "query", _first(root, "bounding_box_test", "gallery")
+    if not (query.is_dir() and gallery.is_dir()):
+        raise _unknown_layout(root)
     people = sorted({*_people(query), *_people(gallery)})
     if people:
         return Split(_from_people(query, people), _from_people(gallery, people))
@@ -134,7 +150,14 @@ def test_split(root: Path) -> Split:
 
 
 def held_out_split(images: ImageList, ids: int = 150) -> Split:
-    """The last `ids` people of a training folder, each image a query against all (never against itself)."""
+    """The last `ids` people of a training folder, each image a query against all (never against itself).
+
+    Raises:
+        RecipeError: not so many people there, or none wanted.
+    """
+    people = len(np.unique(images.pids))
+    if not 0 < ids <= people:
+        raise RecipeError(f"{images.paths[0].parent}: {ids} people to hold out; there are {people}, give 1 to {people}")
     held_out = images.where(np.isin(images.pids, np.unique(images.pids)[-ids:]))
     return Split(held_out, held_out)
 
@@ -173,13 +196,30 @@ def read_images(paths: Sequence[Path], size_hw: tuple[int, int]) -> U8:
 def _read(path: Path, size_hw: tuple[int, int]) -> U8:
     """One image, RGB (H, W, 3)."""
     height, width = size_hw
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}; download the data set again") from error
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data and _whole(data) else None
     if bgr is None:
-        raise ImageError(f"{path}: not an image; delete it or download it again")
+        raise ImageError(f"{path}: not a whole image; delete it or download it again")
     if bgr.shape[:2] != size_hw:
         shrinks = bgr.shape[0] > height
         bgr = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.asarray(bgr[:, :, ::-1], np.uint8)
+
+
+def _whole(data: bytes) -> bool:
+    """Whether a JPEG or PNG has its end; decoders fill what is missing with grey."""
+    if data.startswith(b"\xff\xd8"):
+        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")  # end of image after the last start of scan
+    return b"IEND" in data if data.startswith(b"\x89PNG") else True
+
+
+def _warn_of(folder: Path, left_out: Iterable[Path], why: str) -> None:
+    """Say how many pictures are left out."""
+    if names := sorted(left_out):
+        log.warning("%s: %d pictures %s are left out, such as %s", folder, len(names), why, names[0].name)
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -187,15 +227,20 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _people(folder: Path) -> list[str]:
-    """Folders that hold pictures, sorted by name."""
-    return sorted(path.name for path in folder.glob("*/") if _pictures(path))
+    """Folders that hold pictures of a person, sorted by name."""
+    return sorted(path.name for path in folder.glob("*/") if path.name not in PARTS and _pictures(path))
 
 
 def _from_people(root: Path, people: Sequence[str]) -> ImageList:
     """A folder per person; pids count from 1 in the order of `people`, cameras are 0 where names have none."""
     number: Mapping[str, int] = {name: pid for pid, name in enumerate(people, 1)}
     found = [path for name in people for path in _pictures(root / name)]
-    return _listed(root, (Named(path, number[path.parent.name], _camera(path)) for path in found))
+    named = [Named(path, number[path.parent.name], _camera(path)) for path in found]
+    unknown = [one.path.name for one in named if not one.camid]
+    if 0 < len(unknown) < len(named):
+        log.warning("%s: %d of %d pictures have no camera in their names, such as %s; theirs is camera 0",
+                    root, len(unknown), len(named), unknown[0])  # fmt: skip
+    return _listed(root, named)
 
 
 def _camera(path: Path) -> int:
@@ -206,17 +251,33 @@ def _camera(path: Path) -> int:
 
 def _from_lists(lists: Sequence[Path], folder: Path) -> ImageList:
     """MSMT17: lines of `0000/0000_000_01_0303morning_0015_0.jpg 0`; the camera is the name's third word."""
-    lines = [line.split() for path in lists for line in path.read_text().splitlines() if line.strip()]
-    return _listed(folder, (Named(folder / name, int(pid), int(Path(name).name.split("_")[2])) for name, pid in lines))
+    named = []
+    for path in lists:
+        try:
+            lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+            named += [Named(folder / name, int(pid), int(Path(name).name.split("_")[2])) for name, pid in lines]
+        except OSError as error:
+            raise LayoutError(f"{path}: {error.strerror}; MSMT17 comes with it") from error
+        except (ValueError, IndexError) as error:
+            example = "0000/0000_000_01_0303morning_0015_0.jpg 0"
+            raise LayoutError(f"{path}: {error}; every line has to be as in {example}") from error
+    return _listed(folder, named)
 
 
 def _listed(root: Path, named: Iterable[Named]) -> ImageList:
     rows = sorted(named)
     if not rows:
-        found = sorted(path.name for path in root.glob("*"))
-        raise LayoutError(EXPECTED.format(root=root, found=", ".join(found[:8]) or "nothing"))
+        raise _unknown_layout(root)
     paths, pids, camids = zip(*rows, strict=True)
     return ImageList(paths, np.array(pids, np.int64), np.array(camids, np.int64))
+
+
+def _unknown_layout(root: Path) -> LayoutError:
+    """What to raise where no layout fits: it shows those that are known."""
+    if not root.is_dir():
+        return LayoutError(f"{root}: no such folder")
+    found = sorted(path.name for path in root.glob("*"))
+    return LayoutError(EXPECTED.format(root=root, found=", ".join(found[:8]) or "nothing"))
 
 
 def _msmt17(root: Path) -> Path | None:

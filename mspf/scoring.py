@@ -98,7 +98,7 @@ def choose_split(folder: Path, name: SplitName, ids: int = 150) -> Split:
     if name == "test":
         return test_split(folder)
     images = training_images(folder)
-    return held_out_split(images, ids if name == "held-out" else len(images))
+    return held_out_split(images, ids if name == "held-out" else len(np.unique(images.pids)))
 
 
 def describe_split(split: Split, describe: Describe, settings: Settings) -> Iterator[tuple[str, Described, Described]]:

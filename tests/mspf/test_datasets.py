@@ -1,5 +1,6 @@
 """Every known layout becomes people and cameras; a wrong one is shown what is expected."""
 
+import re
 from pathlib import Path
 
 import h5py
@@ -9,7 +10,7 @@ from scipy.io import savemat
 
 from mspf.datasets import checksum, held_out_split, list_images, read_images, training_images, without_last
 from mspf.datasets import test_split as read_test_split
-from mspf.errors import ImageError, LayoutError
+from mspf.errors import ImageError, LayoutError, RecipeError
 from tests.mspf.people import picture, write
 
 
@@ -68,6 +69,16 @@ def test_msmt17_is_read_from_its_lists_with_or_without_its_validation_part(
     assert all(path.exists() for path in images.paths)
 
 
+@pytest.mark.parametrize("line", ["0000/0000_000_01_0303morning_0015_0.jpg", "0000/one.jpg 0", "0000_000_x_1.jpg 0"])
+def test_a_damaged_list_of_msmt17_is_shown_what_a_line_looks_like(tmp_path: Path, line: str) -> None:
+    (tmp_path / "list_train.txt").write_text(line)
+    with pytest.raises(LayoutError, match=r"list_train\.txt: .*every line has to be as in 0000/0000_000_01"):
+        training_images(tmp_path)
+    (tmp_path / "list_train.txt").write_text("")
+    with pytest.raises(LayoutError, match=r"list_val\.txt: No such file"):
+        training_images(tmp_path, with_validation=True)
+
+
 def release_cuhk03(root: Path, boxes: str) -> None:
     """Two pairs of cameras; pair 1 has two people, pair 2 one; pictures 1 and 6 of each."""
     shown = [(1, 1), (1, 2), (2, 1)]
@@ -105,9 +116,10 @@ def test_cuhk03_as_released_is_unpacked_once_into_its_new_protocol(tmp_path: Pat
     np.testing.assert_array_equal(read_images(gallery.paths[1:], (64, 32))[0][:, :, ::-1], picture(12, 0))
 
 
-def test_a_damaged_cuhk03_release_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", ["cuhk-03.mat", "cuhk03_new_protocol_config_detected.mat"])
+def test_a_damaged_cuhk03_release_is_named(tmp_path: Path, damaged: str) -> None:
     release_cuhk03(tmp_path, "detected")
-    (tmp_path / "cuhk-03.mat").write_bytes(b"no data")
+    (tmp_path / damaged).write_bytes(b"no data")
     with pytest.raises(LayoutError, match=r"cuhk-03\.mat.*download both again"):
         training_images(tmp_path / "detected")
 
@@ -118,6 +130,47 @@ def test_own_photos_are_people_by_folder_and_cameras_by_name(tmp_path: Path) -> 
     images = training_images(tmp_path)
     assert images.pids.tolist() == [1, 1, 2]
     assert images.camids.tolist() == [2, 1, 0]
+
+
+def test_query_and_gallery_are_never_taken_for_people_to_train_on(tmp_path: Path) -> None:
+    write(tmp_path, ["query/0001_c1_1.png", "bounding_box_test/0001_c2_1.png"])
+    with pytest.raises(LayoutError, match="Found there: bounding_box_test, query"):
+        training_images(tmp_path)
+
+
+def test_a_query_without_a_gallery_is_shown_how_to_score_everyone(tmp_path: Path) -> None:
+    with pytest.raises(LayoutError, match="--split everyone"):
+        read_test_split(write(tmp_path, ["query/0001_c1_1.png"]))
+    with pytest.raises(LayoutError, match="nowhere: no such folder"):
+        read_test_split(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "camera"),
+    [("c2_7", 2), ("C12_5", 12), ("door-c1", 1), ("cam2_1", 2), ("Camera_3 7", 3), ("c1s2_004", 1), ("pic_c3po", 0),
+     ("c2", 2), ("anna", 0), ("2021", 0)],
+)  # fmt: skip
+def test_the_camera_of_an_own_photo_is_read_from_its_name(tmp_path: Path, name: str, camera: int) -> None:
+    assert training_images(write(tmp_path, [f"anna/{name}.png"])).camids.tolist() == [camera]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["bounding_box_train/0001_c1_1.png", "bounding_box_train/x.png"],
+            r"1 pictures without person.*such as x\.png",
+        ),
+        (["0001_c1_1.png", "anna/1.png", "anna/2.png"], r"2 pictures in folders beside.*such as 1\.png"),
+        (["anna/1.png", "stray.png"], r"1 pictures in no person's folder.*such as stray\.png"),
+        (["anna/c1_1.png", "ben/1.png"], r"1 of 2 pictures have no camera in their names, such as 1\.png"),
+    ],
+)
+def test_what_is_left_out_is_said(
+    tmp_path: Path, names: list[str], message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    training_images(write(tmp_path, names))
+    assert re.search(message, caplog.text)
 
 
 def test_own_photos_may_carry_person_and_camera_in_their_names(tmp_path: Path) -> None:
@@ -139,6 +192,13 @@ def test_the_last_people_are_held_out_and_the_others_left(tmp_path: Path) -> Non
     assert len(without_last(images, 0)) == 3
 
 
+@pytest.mark.parametrize("ids", [0, -2, 4])
+def test_more_people_than_there_are_cannot_be_held_out(tmp_path: Path, ids: int) -> None:
+    images = list_images(write(tmp_path, [f"{pid:04d}_c1_1.png" for pid in (9, 2, 5)]))
+    with pytest.raises(RecipeError, match=f"{ids} people to hold out; there are 3"):
+        held_out_split(images, ids)
+
+
 def test_the_checksum_follows_names_and_contents(tmp_path: Path) -> None:
     write(tmp_path, ["0001_c1_1.png"])
     before = checksum(list_images(tmp_path))
@@ -155,7 +215,15 @@ def test_images_are_read_as_rgb_of_one_size_in_their_order(tmp_path: Path) -> No
     assert read_images([], (16, 8)).shape == (0, 16, 8, 3)
 
 
-def test_a_file_that_is_no_image_is_named_in_the_error(tmp_path: Path) -> None:
-    (tmp_path / "0001_c1_1.jpg").write_text("no image")
-    with pytest.raises(ImageError, match=r"0001_c1_1\.jpg"):
-        read_images(list_images(tmp_path).paths, (16, 8))
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_a_file_that_is_no_whole_image_is_named_in_the_error(tmp_path: Path, suffix: str, share: float) -> None:
+    (path,) = list_images(write(tmp_path, [f"0001_c1_1{suffix}"])).paths
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ImageError, match=rf"0001_c1_1\{suffix}: not a whole image"):
+        read_images([path], (16, 8))
+
+
+def test_a_file_that_is_gone_is_named_in_the_error(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"gone\.jpg: No such file"):
+        read_images([tmp_path / "gone.jpg"], (16, 8))
