@@ -5,28 +5,32 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mspf.ranges import NotNegative, Share
+
 
 class AugmentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far images are changed.
 
     Attributes:
         flip, erase: probabilities.
+        erase_largest: of the image at most this share is erased, and at least 0.02.
         shift: largest move, as a share of the side; scale: largest change of each side, likewise.
         brightness, colour, contrast, saturation: standard deviations of log gains; colour is per channel.
         blur: probability of a loss of resolution, to half or quarter size.
         noise: largest standard deviation of pixel noise, in units of 1/255.
     """
 
-    flip: float = 0.5
-    erase: float = 0.3
-    shift: float = 0.05
-    scale: float = 0.1
-    brightness: float = 0.2
-    colour: float = 0.06
-    contrast: float = 0.15
-    saturation: float = 0.2
-    blur: float = 0.0
-    noise: float = 0.0
+    flip: Share = 0.5
+    erase: Share = 0.3
+    erase_largest: Share = 0.3
+    shift: Share = 0.05
+    scale: Share = 0.1
+    brightness: NotNegative = 0.2
+    colour: NotNegative = 0.06
+    contrast: NotNegative = 0.15
+    saturation: NotNegative = 0.2
+    blur: Share = 0.0
+    noise: NotNegative = 0.0
 
 
 def augment(images: Tensor, size_hw: tuple[int, int], config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -91,9 +95,9 @@ def _recolour(images: Tensor, config: AugmentConfig, generator: torch.Generator)
 
 
 def _erase(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """A rectangle of 2-30 % of some images takes one random colour (random erasing, arXiv 1708.04896)."""
+    """A rectangle of some images takes one random colour (random erasing, arXiv 1708.04896)."""
     batch, _, height, width = images.shape
-    area = 0.02 + 0.28 * _uniform(generator, batch)
+    area = 0.02 + (config.erase_largest - 0.02) * _uniform(generator, batch)
     aspect = torch.exp(1.2 * (2 * _uniform(generator, batch) - 1))
     high = (area * aspect).sqrt().clamp(max=1) * height
     wide = (area / aspect).sqrt().clamp(max=1) * width

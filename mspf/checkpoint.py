@@ -5,7 +5,8 @@ import logging
 import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if path.suffix == ".safetensors":
         return {"averaged": _read_safetensors(path)}
+    if path.suffix == ".onnx":
+        raise CheckpointError(f"{path}: an exported network cannot be trained; give the .safetensors beside it")
     try:
         with torch.serialization.safe_globals(NUMBERS):
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -85,8 +88,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except UNREADABLE as error:
         reason = (str(error) or "it is empty").splitlines()[0][:120]
         raise CheckpointError(f"{path}: damaged ({reason}); delete it to start again") from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a checkpoint")
+    tensors = [state.get(name, {}) for name in ("averaged", "state_dict")] if isinstance(state, dict) else [state]
+    if wrong := [type(held).__name__ for held in tensors if not isinstance(held, Mapping)]:
+        raise CheckpointError(f"{path}: holds a {wrong[0]}, not a checkpoint")
     return state
 
 
@@ -147,16 +151,16 @@ def _load_all(title: str, module: nn.Module, state: Mapping[str, Tensor]) -> Non
     if len(missing) == len(own):
         raise CheckpointError(f"{title}: none of {len(own)} tensors is in the checkpoint; is it an OSNet of torchreid?")
     module.load_state_dict({name: state[name] for name in own if name in state}, strict=False)
-    log.info("%s: %d of %d tensors match; missing: %s", title, len(own) - len(missing), len(own), missing or "none")
+    log.info("%s: %d of %d tensors match; missing: %s", title, len(own) - len(missing), len(own), by_module(missing))
 
 
 def load_overlap(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """Copy what a checkpoint has; of tensors that grew (new people, new levels) the leading block.
+    """Copy what a checkpoint has; of necks and classifiers that grew (new people, new levels) the leading block.
 
     Returns: the names that the checkpoint does not have.
 
     Raises:
-        CheckpointError: nothing matched.
+        CheckpointError: nothing matched, or its bodies are of another width.
     """
     own = module.state_dict()
     missing = [name for name in own if name not in state]
@@ -164,13 +168,24 @@ def load_overlap(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     unused = [name for name in state if name not in own]
     if len(missing) == len(own):
         raise CheckpointError(f"checkpoint does not fit: missing {missing[:3]} ...; it has {unused[:3]} ...")
+    if wider := [name for name in resized if name.startswith(("whole.", "patch_bodies."))]:
+        name = wider[0]
+        wanted, given = tuple(own[name].shape), tuple(state[name].shape)
+        raise CheckpointError(f"{name} is {given}, wanted {wanted}; set network.width and the like to the checkpoint's")
     for name, tensor in own.items():
         if name in state:
             block = tuple(slice(min(sides)) for sides in zip(tensor.shape, state[name].shape, strict=True))
             tensor[block] = state[name][block]
     matched = len(own) - len(missing) - len(resized)
-    log.info("%d tensors match, %d resized, %d missing, %d unused", matched, len(resized), len(missing), len(unused))
+    told = {"resized": resized, "missing": missing, "unused": unused}
+    log.info("%d tensors match; %s", matched, ", ".join(f"{what}: {by_module(names)}" for what, names in told.items()))
     return missing
+
+
+def by_module(names: Iterable[str]) -> str:
+    """["a.b.c", "a.b.d", "e.f"] -> "a.b (2), e.f"; "none" of none."""
+    counts = Counter(".".join(name.split(".")[:2]) for name in names)
+    return ", ".join(f"{module} ({count})" if count > 1 else module for module, count in counts.items()) or "none"
 
 
 def initialise(network: MSPF, losses: nn.Module, path: Path, reseed_patches: bool = False) -> None:
@@ -190,5 +205,5 @@ def initialise(network: MSPF, losses: nn.Module, path: Path, reseed_patches: boo
             load_overlap(losses, state["losses"])
     else:
         load_torchreid(network, state.get("state_dict", state))
-    if isinstance(network.whole, GlobalBranch):
-        log.info("f_G's linear, attention and stripes: %s", "loaded" if "averaged" in state else "start at random")
+        if isinstance(network.whole, GlobalBranch):
+            log.info("f_G's linear, attention and stripes start at random")

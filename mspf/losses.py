@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mspf.network import MSPF, Features
+from mspf.ranges import NotNegative, Positive, Share
 
 
 class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,17 +26,17 @@ class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         centre_lr: of the centres' own SGD, on the gradient of the unweighted loss.
     """
 
-    smoothing: float = 0.1
+    smoothing: Share = 0.1
     classifier: Literal["linear", "cosine"] = "linear"
-    cosine_scale: float = 20.0
-    cosine_margin: float = 0.1
+    cosine_scale: Positive = 20.0
+    cosine_margin: Share = 0.1
     metric: Literal["triplet", "circle", "multi-similarity"] = "triplet"
-    triplet: float = 1.0
-    margin: float = 0.3
+    triplet: NotNegative = 1.0
+    margin: NotNegative = 0.3
     triplet_on: Literal["raw", "unit", "necked"] = "raw"
     patch_head: bool = False
-    centre: float = 0.0007
-    centre_lr: float = 0.5
+    centre: NotNegative = 0.0007
+    centre_lr: NotNegative = 0.5
 
     def __post_init__(self) -> None:
         """Refuse angles between features that have no unit length."""

@@ -4,7 +4,7 @@ Source: MSPF, Journal of Intelligent & Fuzzy Systems, doi 10.3233/JIFS-237113; t
 Li et al. 2021, doi 10.1016/j.knosys.2021.107281; the patch hierarchy is DMPHN, arXiv 1904.03468.
 """
 
-from typing import Literal, NamedTuple, cast
+from typing import Annotated, Literal, NamedTuple, cast
 
 import msgspec
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from mspf.attention import Attention, AttentionKind
 from mspf.osnet import Body, OSNet, scaled_channels
+from mspf.ranges import Count
 
 FEATURE = 512  # channels of f_G and of the Smooth Aggregation Module, at every width
 STRIPES = 4
@@ -50,7 +51,7 @@ class MSPFConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         compact: length of the projection that ends the network at run time; 0 leaves it out.
     """
 
-    width: float = 1.0
+    width: Annotated[float, msgspec.Meta(ge=0.25, le=4)] = 1.0
     patches: Patches = "2-4"
     four_patch_grid: Literal["quadrants", "stripes"] = "quadrants"
     attention: AttentionKind = "channel-spatial"
@@ -64,7 +65,7 @@ class MSPFConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     whole: Literal["osfa", "osnet", "none"] = "osfa"
     pool: Literal["max", "gem"] = "max"
     unit_branches: bool = True
-    compact: int = 512
+    compact: Count = 512
 
     def __post_init__(self) -> None:
         """Refuse a network that sees nothing."""
@@ -72,6 +73,19 @@ class MSPFConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("whole: none with patches: none leaves nothing; give one of them")
         if self.whole == "none" and self.shared_bodies:
             raise ValueError("shared_bodies: true shares the body of the whole image, which whole: none leaves out")
+
+    def check_size(self, size_hw: tuple[int, int]) -> None:
+        """
+        Raises:
+            ValueError: images of this size cannot be cut as the network cuts them.
+        """
+        rows = max([grid.rows for grid in self.grids] + [STRIPES if self.whole == "osfa" else 1])
+        columns = max([grid.columns for grid in self.grids], default=1)
+        height, width = size_hw
+        if height % (16 * rows) or width % (16 * columns) or min(size_hw) <= 0:
+            raise ValueError(
+                f"{height} x {width}: the height has to be a multiple of {16 * rows}, the width of {16 * columns}"
+            )
 
     @property
     def grids(self) -> tuple[Grid, ...]:
@@ -233,7 +247,7 @@ def neck(length: int) -> nn.Module:
 class MSPF(nn.Module):
     """The whole network; classifiers live with the losses.
 
-    Image height must be a multiple of 64, image width of 32 (16 x the columns of the finest patch level).
+    Image height must be a multiple of 64, image width of 32 (16 x the columns of the finest patch level): `check_size`.
     """
 
     def __init__(self, config: MSPFConfig) -> None:
@@ -242,7 +256,7 @@ class MSPF(nn.Module):
         self.whole = whole_branch(config)
         bodies = 0 if config.shared_bodies else len(config.grids)
         self.patch_bodies = nn.ModuleList(Body(config.width, config.instance_norm) for _ in range(bodies))
-        self.patch_pool = pooling(config)
+        self.patch_pool = pooling(config) if config.grids else nn.Identity()
         self.fused_neck = neck(config.fused_length)
         self.local_neck = neck(config.local_length)
         length = config.fused_length + config.local_length

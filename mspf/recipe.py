@@ -1,9 +1,11 @@
 """Recipes: one small typed file (configs/train/*.yaml) that says how a network is trained."""
 
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -11,6 +13,7 @@ from mspf.augmentation import AugmentConfig
 from mspf.errors import RecipeError
 from mspf.losses import LossConfig
 from mspf.network import MSPFConfig
+from mspf.ranges import Count, NotNegative, Positive, Several, Share, Side
 
 
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,8 +24,8 @@ class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: str
-    people: int
-    stored_hw: tuple[int, int] | None = None
+    people: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+    stored_hw: tuple[Side, Side] | None = None
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,42 +56,47 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: MSPFConfig = MSPFConfig(compact=0)
     losses: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
-    size_hw: tuple[int, int] = (256, 128)
-    people: int = 16
-    images_per_person: int = 4
-    epochs: float = 60.0
+    size_hw: tuple[Side, Side] = (256, 128)
+    people: Several = 16
+    images_per_person: Several = 4
+    epochs: Positive = 60.0
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = 2e-3
-    weight_decay: float = 0.02
+    lr: Positive = 2e-3
+    weight_decay: NotNegative = 0.02
     decay_vectors: bool = False
-    momentum: float = 0.9
+    momentum: Share = 0.9
     schedule: Literal["cosine", "step", "flat"] = "cosine"
-    final_lr: float = 1e-5
-    milestones: tuple[float, ...] = ()
-    gamma: float = 0.1
-    warmup_epochs: float = 3.0
-    warmup_from: float = 0.05
-    classifier_lr: float = 0.1
-    clip: float = 5.0
-    ema: float = 0.998
+    final_lr: NotNegative = 1e-5
+    milestones: tuple[Positive, ...] = ()
+    gamma: Share = 0.1
+    warmup_epochs: NotNegative = 3.0
+    warmup_from: Share = 0.05
+    classifier_lr: NotNegative = 0.1
+    clip: NotNegative = 5.0
+    ema: Share = 0.998
     reseed_patches: bool = False
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     compile: bool = False
     deterministic: bool = False
-    validation_ids: int = 0
-    validate_every: float = 10.0
+    validation_ids: Count = 0
+    validate_every: Positive = 10.0
     msmt17_validation_part: bool = False
     one_camera: bool = False
-    save_every_minutes: float = 2.0
-    seed: int = 0
+    save_every_minutes: NotNegative = 2.0
+    seed: Count = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         if self.network.compact:
             raise ValueError(f"compact: {self.network.compact} is not trained; set 0, export fits the compact head")
-        for name in ("people", "images_per_person", "epochs", "lr", "validate_every"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: {getattr(self, name)} must be above 0")
+        try:
+            self.network.check_size(self.size_hw)
+        except ValueError as error:
+            raise ValueError(f"size_hw: {error}") from error
+        if len({source.name for source in self.sources}) < len(self.sources):
+            raise ValueError("sources: two of one name")
+        if self.schedule == "step" and not self.milestones:
+            raise ValueError("schedule: step falls at milestones, and there are none")
         if any(first >= second for first, second in zip(self.milestones, self.milestones[1:], strict=False)):
             raise ValueError(f"milestones: {list(self.milestones)} must rise")
 
@@ -103,21 +111,54 @@ def read_recipe(path: Path, changes: Mapping[str, str] | None = None) -> TrainCo
     """The recipe of a YAML file, with some of its values changed.
 
     Args:
-        changes: dotted key -> YAML value, as {"network.width": "0.25"}.
+        changes: dotted key -> YAML value, as {"network.width": "0.25"}; what YAML takes for a number is also tried as
+            the word it is (network.patches=2).
 
     Raises:
         RecipeError: unreadable, an unknown key, a value of the wrong type or out of range.
     """
+    texts = dict(changes or {})
     try:
-        tree = msgspec.yaml.decode(path.read_bytes()) or {}
-        for key, value in (changes or {}).items():
-            set_dotted(tree, key, msgspec.yaml.decode(value.encode()))
-        tree.setdefault("network", {}).setdefault("compact", 0)
-        return msgspec.convert(tree, TrainConfig)
+        tree = msgspec.convert(msgspec.yaml.decode(path.read_bytes()) or {}, dict[str, Any])
+        values: dict[str, Any] = {key: msgspec.yaml.decode(text.encode()) for key, text in texts.items()}
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}; recipes that are there: configs/train/*.yaml") from error
-    except (msgspec.MsgspecError, TypeError, AttributeError) as error:
-        raise RecipeError(f"{path}: {error}; every key stands in mspf/recipe.py") from error
+    except msgspec.MsgspecError as error:
+        raise RecipeError(f"{path}: {error}") from error
+    try:
+        return _converted(tree, values)
+    except msgspec.ValidationError as error:
+        key = _culprit(str(error), texts)
+        where = f"--set {key}={texts[key]}" if key else str(path)
+        with suppress(msgspec.ValidationError):
+            return _converted(tree, values | {key: texts[key]} if key else values)
+        raise RecipeError(f"{where}: {error}; every key stands in mspf/recipe.py") from error
+
+
+def _converted(tree: Mapping[str, Any], values: Mapping[str, Any]) -> TrainConfig:
+    """Not strict, so that 1e-3, which YAML takes for a word, is a number."""
+    return msgspec.convert(_changed(tree, values), TrainConfig, strict=False)
+
+
+def _changed(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a recipe's tree with the values of dotted keys set; what is missing on the way is made."""
+    changed = copy.deepcopy({"network": {}, **tree})
+    if isinstance(changed["network"], dict):
+        changed["network"].setdefault("compact", 0)
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        section = changed
+        for parent in parents:
+            section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise RecipeError(f"--set {key}={value}: {parent} is no section; every key stands in mspf/recipe.py")
+        section[last] = value
+    return changed
+
+
+def _culprit(message: str, keys: Iterable[str]) -> str | None:
+    """Which of these dotted keys an error is about: it names its place, or the last word of an unknown key."""
+    return next((key for key in keys if f"`$.{key}`" in message or f"field `{key.split('.')[-1]}`" in message), None)
 
 
 def parse_changes(arguments: Sequence[str]) -> dict[str, str]:
@@ -129,14 +170,6 @@ def parse_changes(arguments: Sequence[str]) -> dict[str, str]:
     if wrong := [text for text in arguments if "=" not in text]:
         raise RecipeError(f"--set {wrong[0]}: expected KEY=VALUE, as in --set network.width=0.25")
     return dict(text.split("=", 1) for text in arguments)
-
-
-def set_dotted(tree: dict[str, Any], key: str, value: object) -> None:
-    """Set tree["a"]["b"] for "a.b"; what is missing on the way is made."""
-    *parents, last = key.split(".")
-    for parent in parents:
-        tree = tree.setdefault(parent, {})
-    tree[last] = value
 
 
 def learning_rate(config: TrainConfig, epoch: float) -> float:
