@@ -88,9 +88,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except UNREADABLE as error:
         reason = (str(error) or "it is empty").splitlines()[0][:120]
         raise CheckpointError(f"{path}: damaged ({reason}); delete it to start again") from error
-    tensors = [state.get(name, {}) for name in ("averaged", "state_dict")] if isinstance(state, dict) else [state]
-    if wrong := [type(held).__name__ for held in tensors if not isinstance(held, Mapping)]:
-        raise CheckpointError(f"{path}: holds a {wrong[0]}, not a checkpoint")
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a checkpoint")
+    for name in ("averaged", "state_dict"):
+        if not isinstance(held := state.get(name, {}), Mapping):
+            raise CheckpointError(f"{path}: its {name} is a {type(held).__name__}, no weights")
     return state
 
 
@@ -183,9 +185,9 @@ def load_overlap(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
 
 
 def by_module(names: Iterable[str]) -> str:
-    """["a.b.c", "a.b.d", "e.f"] -> "a.b (2), e.f"; "none" of none."""
-    counts = Counter(".".join(name.split(".")[:2]) for name in names)
-    return ", ".join(f"{module} ({count})" if count > 1 else module for module, count in counts.items()) or "none"
+    """["a.b.c", "a.b.d", "e.f"] -> "a.b (2), e (1)"; "none" of none."""
+    counts = Counter(".".join(name.split(".")[:-1][:2]) or name for name in names)
+    return ", ".join(f"{module} ({count})" for module, count in counts.items()) or "none"
 
 
 def initialise(network: MSPF, losses: nn.Module, path: Path, reseed_patches: bool = False) -> None:

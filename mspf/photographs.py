@@ -125,6 +125,10 @@ def _decode(images: ImageList, size_hw: tuple[int, int], device: torch.device) -
 def _hold_out(name: str, listed: ImageList, config: TrainConfig, device: torch.device) -> HeldOut:
     images = held_out_split(listed, config.validation_ids).query
     one_camera = config.one_camera or len(np.unique(listed.camids)) == 1
+    seen = set(zip(images.pids.tolist(), images.camids.tolist(), strict=True))
+    if not one_camera and len(seen) == len(np.unique(images.pids)):
+        advice = "hold out more with validation_ids, or score them as a set of one camera (one_camera: true)"
+        raise RecipeError(f"{name}: none of the people held out is in two cameras; {advice}")
     return HeldOut(name, _decode(images, config.size_hw, device), images.pids, images.camids, one_camera)
 
 

@@ -15,9 +15,10 @@ from mspf.checkpoint import initialise, read_checkpoint, write_checkpoint
 from mspf.errors import CheckpointError
 from mspf.photographs import ALONE, Collection, Feed, Share, load_collection
 from mspf.recipe import TrainConfig, learning_rate
-from mspf.run_directory import Metrics, RunDirectory, RunFacts, git_revision
+from mspf.run_directory import Metrics, RunDirectory, RunFacts, versions
 from mspf.training import Trainer, determinism
 from mspf.validation import validate
+from mspf.weights import file_sha256, trained_on
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -61,8 +62,11 @@ def train(
     Raises:
         MSPFError: see mspf/errors.py.
     """
-    collection = load_collection(config, folders, place.device)
     directory = RunDirectory(out)
+    directory.hold_to(config)
+    if init:
+        read_checkpoint(init)  # what is wrong with it is said before all images are read
+    collection = load_collection(config, folders, place.device)
     if place.share.rank == 0:
         directory.begin(config, _facts(config, collection, init, place))
     trainer = Trainer(config, collection.classes, place.device, place.share)
@@ -82,7 +86,9 @@ def _facts(config: TrainConfig, collection: Collection, init: Path | None, place
         str(init or "none"),
         torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else place.device.type,
         place.share.world,
-        git_revision=git_revision(Path(__file__).parent),
+        initial_sha256=file_sha256(init) if init else "",
+        initial_data=trained_on(init) if init else "",
+        **versions(),
     )
 
 
@@ -119,6 +125,9 @@ class _Loop:
 
     def run(self) -> bool:
         """True at the end of the recipe, False when stopped."""
+        if self.trainer.steps == self.steps:
+            log.info("the run is finished already; another --out begins a new one")
+            return True
         first = self.place.share.rank == 0
         with self.directory.board(self.trainer.steps) if first else nullcontext() as board:
             return self._steps(board)

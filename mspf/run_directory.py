@@ -1,11 +1,13 @@
 """What a training run leaves behind: its recipe, its data, its metrics, its curves and its checkpoint."""
 
+import logging
 import platform
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import torch
@@ -18,18 +20,27 @@ from mspf.validation import Score
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
+log = logging.getLogger(__name__)
+Decoded = TypeVar("Decoded")
 
-class RunFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """run.json: what was trained on what by what."""
+
+class RunFacts(msgspec.Struct, frozen=True):
+    """run.json: what was trained on what by what.
+
+    Attributes:
+        initial_weights: their file, or "none"; initial_sha256, initial_data: its digest, and what they were trained on.
+    """
 
     data: tuple[DataFacts, ...]
     summary: str
     initial_weights: str
     device: str
     processes: int
-    torch_version: str = torch.__version__
-    python_version: str = platform.python_version()
-    git_revision: str = ""
+    initial_sha256: str = ""
+    initial_data: str = ""
+    torch_version: str = "unknown"
+    python_version: str = "unknown"
+    git_revision: str = "unknown"
 
 
 class Metrics(msgspec.Struct, frozen=True):
@@ -43,13 +54,16 @@ class Metrics(msgspec.Struct, frozen=True):
     scores: list[Score] = []
 
 
-def git_revision(folder: Path) -> str:
-    """The commit of a checkout, with -dirty where files differ; empty outside of one."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
+def versions() -> dict[str, str]:
+    """Of torch, Python and this code: the commit of its checkout, with -dirty where files differ, or its release."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        revision = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return ""
+        revision = f"no checkout; mspf-pipeline {metadata.version('mspf-pipeline')}"
+    return {
+        "torch_version": str(torch.__version__), "python_version": platform.python_version(), "git_revision": revision
+    }  # fmt: skip
 
 
 class RunDirectory:
@@ -59,39 +73,72 @@ class RunDirectory:
         self.folder = folder
         self.checkpoint = folder / "last.pt"
 
+    def hold_to(self, config: TrainConfig) -> None:
+        """
+        Raises:
+            RunError: the folder holds a run of another recipe.
+        """
+        if self.checkpoint.exists():
+            before = self._read("config.yaml", lambda data: msgspec.yaml.decode(data, type=TrainConfig))
+            fields = msgspec.structs.fields(TrainConfig)
+            if differing := [one.name for one in fields if getattr(before, one.name) != getattr(config, one.name)]:
+                raise RunError(
+                    f"{self.folder}: is a run of another recipe ({', '.join(differing)}); give another --out"
+                )
+
     def begin(self, config: TrainConfig, facts: RunFacts) -> None:
         """Write down what this run is; of one that goes on, hold it to what it was.
 
         Raises:
-            RunError: the folder holds a run of another recipe or other data, or cannot be written.
+            RunError: the folder holds a run of other data or from other weights, or cannot be written.
         """
-        known = self.folder / "config.yaml"
+        if self.checkpoint.exists():
+            self._hold_to(facts)
+            return
         try:
-            if self.checkpoint.exists():
-                self._hold_to(config, facts)
-                return
             self.folder.mkdir(parents=True, exist_ok=True)
-            known.write_bytes(msgspec.yaml.encode(config))
+            (self.folder / "config.yaml").write_bytes(msgspec.yaml.encode(config))
             (self.folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(facts)))
             (self.folder / "metrics.jsonl").write_bytes(b"")
         except OSError as error:
             raise RunError(f"{self.folder}: {error.strerror}; give another --out") from error
 
-    def _hold_to(self, config: TrainConfig, facts: RunFacts) -> None:
-        before = msgspec.yaml.decode((self.folder / "config.yaml").read_bytes())
-        now = msgspec.to_builtins(config)
-        if differing := [key for key in now if before.get(key) != msgspec.yaml.decode(msgspec.yaml.encode(now[key]))]:
-            raise RunError(f"{self.folder}: is a run of another recipe ({', '.join(differing)}); give another --out")
-        known = msgspec.json.decode((self.folder / "run.json").read_bytes(), type=RunFacts)
-        for one, other in zip(known.data, facts.data, strict=False):
-            if (one.name, one.sha256) != (other.name, other.sha256):
+    def _hold_to(self, facts: RunFacts) -> None:
+        known = self._read("run.json", lambda data: msgspec.json.decode(data, type=RunFacts))
+        before, now = ([one.name for one in of.data] for of in (known, facts))
+        if before != now:
+            raise RunError(
+                f"{self.folder}: was trained on {', '.join(before)}, not {', '.join(now)}; give another --out"
+            )
+        for one, other in zip(known.data, facts.data, strict=True):
+            if one.sha256 != other.sha256:
                 raise RunError(f"{self.folder}: was trained on other images of {one.name}; give another --out")
+        if (known.initial_sha256 or known.initial_weights) != (facts.initial_sha256 or facts.initial_weights):
+            start = f"started from {known.initial_weights}, not {facts.initial_weights}"
+            raise RunError(f"{self.folder}: {start}; give the same --init, or another --out")
+        if known.processes != facts.processes:
+            log.warning(
+                "%d processes go on with what %d began: not to the same weights", facts.processes, known.processes
+            )
+
+    def _read(self, name: str, decode: Callable[[bytes], Decoded]) -> Decoded:
+        try:
+            return decode((self.folder / name).read_bytes())
+        except (OSError, msgspec.MsgspecError) as error:
+            raise RunError(f"{self.folder / name}: {error}; this run cannot go on, give another --out") from error
 
     def metrics(self) -> list[Metrics]:
-        """The lines so far; [] before the first."""
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_bytes().splitlines() if path.exists() else []
-        return [msgspec.json.decode(line, type=Metrics) for line in lines if line.endswith(b"}")]
+        """The lines so far; [] before the first.
+
+        Raises:
+            RunError: one that is none of this project.
+        """
+        if not (self.folder / "metrics.jsonl").exists():
+            return []
+        return self._read(
+            "metrics.jsonl",
+            lambda data: [msgspec.json.decode(x, type=Metrics) for x in data.splitlines() if x.endswith(b"}")],
+        )
 
     def forget_after(self, step: int) -> None:
         """Drop the lines of steps that the checkpoint does not have."""
@@ -137,6 +184,9 @@ def draw_curves(lines: Sequence[Metrics], path: Path) -> None:
     epochs = [line.epoch for line in lines]
     left.plot(epochs, [line.loss for line in lines], label="loss")
     left.set(xlabel="epoch", ylabel="loss")
+    rate = left.twinx()
+    rate.plot(epochs, [line.lr for line in lines], color="tab:grey", linestyle=":")
+    rate.set_ylabel("rate (dotted)")
     scored = [line for line in lines if line.scores]
     for number, name in enumerate([score.name for score in scored[0].scores] if scored else []):
         at = [line.epoch for line in scored]

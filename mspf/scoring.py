@@ -1,6 +1,5 @@
 """Scores of one network on one data set, stamped with everything that they depend on."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -143,9 +142,3 @@ def score_described(name: str, query: Described, gallery: Described, settings: S
         cmc=cmc,
         thresholds=tuple(thresholds),
     )
-
-
-def file_sha256(path: Path) -> str:
-    """Digest of a file, as sha256sum prints it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,7 @@
 """Trained networks as files: training checkpoints (.pt) and safetensors, with what they were trained on."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from mspf.checkpoint import read_checkpoint
 from mspf.errors import CheckpointError
 from mspf.network import MSPF, MSPFConfig
 
+NEXT_SET = re.compile(r"(?<=\)), ")  # between "market1501 (751 people, 12936 images)" and the next
 LARGE = 1_000  # numbers; larger matrices and kernels are stored as float16: half the file, computed in float32
-UNKNOWN = {"seed": "unknown", "training_data": "unknown", "input_height": "256", "input_width": "128"}
+UNKNOWN = dict.fromkeys(("seed", "training_data", "held_out_ids"), "unknown")
+UNKNOWN |= {"input_height": "256", "input_width": "128"}
 
 
 class _Source(msgspec.Struct, frozen=True):
@@ -30,6 +33,7 @@ class _Run(msgspec.Struct, frozen=True):
     """What matters later of the run.json beside a checkpoint."""
 
     data: tuple[_Source, ...]
+    initial_data: str = ""
 
 
 class _Recipe(msgspec.Struct, frozen=True):
@@ -39,6 +43,13 @@ class _Recipe(msgspec.Struct, frozen=True):
     seed: int
     sources: tuple[_Source, ...] = ()
     size_hw: tuple[int, int] = (256, 128)
+    validation_ids: int = 0
+
+
+def file_sha256(path: Path) -> str:
+    """Digest of a file, as sha256sum prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_sha256(network: nn.Module) -> str:
@@ -66,7 +77,9 @@ def load_weights(path: Path) -> MSPF:
 
 
 def read_facts(path: Path) -> dict[str, str]:
-    """What such a file says of itself; always with `config`, `seed`, `training_data`, `input_height` and `input_width`.
+    """What such a file says of itself; always with `config` and the keys of `UNKNOWN`.
+
+    `held_out_ids`: so many people at the end of each data set were never trained on.
 
     Raises:
         CheckpointError: not such a file.
@@ -87,15 +100,25 @@ def _checkpoint_facts(path: Path) -> dict[str, str]:
     """Of its recipe, and of the run.json beside it, which knows how many people there were."""
     recipe = msgspec.json.decode(read_checkpoint(path)["config"], type=_Recipe)
     run = path.with_name("run.json")
-    data = msgspec.json.decode(run.read_bytes(), type=_Run).data if run.exists() else ()
-    names = [str(source) for source in data] or [source.name for source in recipe.sources]
+    known = msgspec.json.decode(run.read_bytes(), type=_Run) if run.exists() else _Run(())
+    names = [str(source) for source in known.data] or [source.name for source in recipe.sources]
+    names += [name for name in NEXT_SET.split(known.initial_data) if name and name not in names]
     return {
         "config": msgspec.json.encode(recipe.network).decode(),
         "seed": str(recipe.seed),
         "training_data": ", ".join(names) or UNKNOWN["training_data"],
+        "held_out_ids": str(recipe.validation_ids),
         "input_height": str(recipe.size_hw[0]),
         "input_width": str(recipe.size_hw[1]),
     }
+
+
+def trained_on(path: Path) -> str:
+    """What weights to start from were trained on, as far as is known; data set after data set."""
+    try:
+        return read_facts(path)["training_data"]
+    except CheckpointError:
+        return f"(that of {path.name})"
 
 
 def save_weights(network: MSPF, path: Path, facts: Mapping[str, str], half: bool = True) -> None:

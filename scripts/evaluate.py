@@ -27,8 +27,8 @@ from mspf.descriptors import Describe, exported_describer, part_describer, torch
 from mspf.errors import MSPFError
 from mspf.figures import draw_cmc, draw_rankings
 from mspf.metrics import Described
-from mspf.scoring import PROTOCOLS, Result, Settings, Stamp, choose_split, describe_split, file_sha256, score_described
-from mspf.weights import UNKNOWN, load_weights, read_facts
+from mspf.scoring import PROTOCOLS, Result, Settings, Stamp, choose_split, describe_split, score_described
+from mspf.weights import UNKNOWN, file_sha256, load_weights, read_facts
 
 
 class Network(NamedTuple):

@@ -9,7 +9,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -30,6 +29,7 @@ def drawn_on(bar: Bar, every: int = 10) -> Callable[[Progress], None]:
     task = bar.add_task("training", loss="", total=None)
 
     def watch(progress: Progress) -> None:
+        bar.start()  # not before there is something to show: an error stands alone
         loss = f"loss {float(progress.loss):.3f}" if progress.step % every == 0 else None
         fields = {} if loss is None else {"loss": f"epoch {progress.epoch:.1f} {loss}"}
         bar.update(task, completed=progress.step, total=progress.steps, **fields)
@@ -58,14 +58,19 @@ def main() -> None:
     bar = Bar(BarColumn(), *times, TextColumn("{task.fields[loss]}"), console=console)
     interrupts = Interrupts()
     try:
-        with joined_processes(options.device) as place, bar if place.share.rank == 0 else nullcontext():
+        with joined_processes(options.device) as place:
             if place.share.rank > 0:
                 logging.disable(logging.INFO)
+                bar.disable = True
             config = read_recipe(options.recipe, parse_changes(options.set))
             folders = named_folders(options.data)
             done = train(config, folders, options.out, place, options.init, interrupts, drawn_on(bar))
     except MSPFError as error:
         sys.exit(str(error))
+    finally:
+        bar.stop()
+    if done and place.share.rank == 0:
+        console.print(f"finished: the averaged weights are in {options.out / 'last.pt'}; scripts/export.py takes them")
     if not done:
         console.print(f"stopped; all is saved in {options.out}: the same command goes on")
         sys.exit(128 + interrupts.received if interrupts.received else 1)

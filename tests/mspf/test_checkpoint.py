@@ -1,6 +1,7 @@
 """Weights are written whole or not at all, and say clearly what of them fits."""
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,25 @@ def test_an_osnet_of_another_width_is_refused(tmp_path: Path) -> None:
     network = MSPF(MSPFConfig(width=0.25, patches="none", compact=0))
     with pytest.raises(CheckpointError, match=r"is \(32, 3, 7, 7\), wanted \(16, 3, 7, 7\); set network.width"):
         initialise(network, MSPFLoss(network, 4, LossConfig()), tmp_path / "osnet.pth")
+
+
+def test_weights_of_ours_of_another_width_are_refused_and_others_named_by_module(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    network = MSPF(MSPFConfig(width=0.25, patches="none", compact=0))
+    with pytest.raises(CheckpointError, match=r"whole\..* wanted .*; set network.width"):
+        load_overlap(network, MSPF(MSPFConfig(width=0.5, patches="none", compact=0)).state_dict())
+    with caplog.at_level(logging.INFO):
+        load_overlap(MSPF(MSPFConfig(width=0.25, compact=0)), network.state_dict())
+    told = r"resized: fused_neck \(4\), missing: patch_bodies\.0 \(\d+\), patch_bodies\.1 \(\d+\), unused: none"
+    assert re.search(told, caplog.text)
+
+
+@pytest.mark.parametrize("content", [{"state_dict": 3}, {"averaged": 5}, [1]])
+def test_a_file_that_holds_no_weights_is_one_clear_line(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match=r"last\.pt: (its|holds)"):
+        read_checkpoint(tmp_path / "last.pt")
 
 
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:

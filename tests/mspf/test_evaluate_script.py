@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from mspf.network import MSPF, MSPFConfig
-from mspf.scoring import Result, file_sha256
-from mspf.weights import save_weights
+from mspf.scoring import Result
+from mspf.weights import file_sha256, save_weights
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from mspf.datasets import F32, U8
 from mspf.descriptors import describe_all, exported_describer, part_describer, torch_describer
 from mspf.figures import RIGHT, WRONG, draw_cmc, draw_rankings, first_answers, framed
 from mspf.network import MSPF, MSPFConfig
-from mspf.scoring import PROTOCOLS, Settings, Stamp, choose_split, describe_split, file_sha256, score_described
+from mspf.scoring import PROTOCOLS, Settings, Stamp, choose_split, describe_split, score_described
+from mspf.weights import file_sha256
 
 STAMP = Stamp("w.pt", "0" * 64, "nothing", "0", "tiny", "test", PROTOCOLS[False])
 SETTINGS = Settings(size_hw=(16, 8))

@@ -1,5 +1,7 @@
 """A run learns, stops anywhere, goes on to the same weights, and hands them to the next recipe."""
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,7 @@ from mspf.recipe import SourceConfig, TrainConfig, read_recipe
 from mspf.run import Place, train
 from mspf.run_directory import RunDirectory
 from mspf.training import Trainer
-from mspf.weights import load_weights, save_weights
+from mspf.weights import file_sha256, load_weights, read_facts, save_weights
 from tests.mspf.people import market, write
 from tests.pipeline.disk import full_disk
 
@@ -73,6 +75,8 @@ def test_a_run_leaves_recipe_data_metrics_curves_and_weights(straight: Path) -> 
     facts = msgspec.json.decode((straight / "run.json").read_bytes())
     assert (facts["data"][0]["training_people"], facts["data"][0]["held_out_images"]) == (6, 8)
     assert len(facts["data"][0]["sha256"]) == 64
+    assert facts["torch_version"] == torch.__version__
+    assert facts["python_version"] and facts["git_revision"] != "unknown"
     assert (straight / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((straight / "tensorboard").iterdir())) == 1
 
@@ -106,6 +110,57 @@ def test_a_run_goes_on_with_its_own_recipe_and_data_alone(
     other = {"shop": market(tmp_path, people=9)}
     with pytest.raises(RunError, match="other images of shop"):
         train(CONFIG, other, straight, HERE)
+    with pytest.raises(RunError, match="was trained on shop, not shop, mall"):
+        train(CONFIG, folders | {"mall": other["shop"]}, straight, HERE)
+    with pytest.raises(RunError, match=r"started from none, not .*last\.pt; give the same --init"):
+        train(CONFIG, folders, straight, HERE, init=straight / "last.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("config.yaml", b"- a"), ("run.json", b"{"), ("metrics.jsonl", b'{"a": 1}')]
+)
+def test_a_damaged_run_is_named(
+    folders: dict[str, Path], straight: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    shutil.copytree(straight, tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(content)
+    with pytest.raises(RunError, match=rf"run/{re.escape(name)}: .*give another --out"):
+        train(CONFIG, folders, tmp_path / "run", HERE)
+
+
+def test_a_run_from_weights_says_what_these_were_trained_on(
+    folders: dict[str, Path], straight: Path, tmp_path: Path
+) -> None:
+    other = {"mall": market(tmp_path / "mall", people=6)}
+    train(CONFIG, other, tmp_path / "run", HERE, init=straight / "last.pt")
+    facts = msgspec.json.decode((tmp_path / "run" / "run.json").read_bytes())
+    assert facts["initial_sha256"] == file_sha256(straight / "last.pt")
+    learnt = read_facts(tmp_path / "run" / "last.pt")
+    assert learnt["training_data"] == "mall (4 people, 16 images), shop (6 people, 24 images)"
+    assert learnt["held_out_ids"] == "2"
+
+
+def test_a_finished_run_stays_as_it_is(
+    folders: dict[str, Path], straight: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in straight.rglob("*") if path.name != "metrics.jsonl"}
+    with caplog.at_level("INFO"):
+        assert train(CONFIG, folders, straight, HERE)
+    assert "finished already" in caplog.text
+    assert before == {path: path.stat().st_mtime_ns for path in straight.rglob("*") if path.name != "metrics.jsonl"}
+
+
+def test_what_is_wrong_with_weights_is_said_before_images_are_read(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nowhere\.pt: No such file"):
+        train(CONFIG, {"shop": tmp_path / "no data"}, tmp_path / "run", HERE, init=tmp_path / "nowhere.pt")
+    with pytest.raises(CheckpointError, match=r"net\.onnx: an exported network cannot be trained"):
+        train(CONFIG, {"shop": tmp_path / "no data"}, tmp_path / "run", HERE, init=tmp_path / "net.onnx")
+
+
+def test_people_held_out_who_are_in_one_camera_each_cannot_be_scored(tmp_path: Path) -> None:
+    write(tmp_path, [f"{who:04d}_c{1 + who % 2}_{shot}.png" for who in range(1, 9) for shot in (1, 2)])
+    with pytest.raises(RecipeError, match=r"shop: none of the people held out is in two cameras.*one_camera: true"):
+        load_collection(CONFIG, {"shop": tmp_path}, CPU)
 
 
 def test_a_damaged_checkpoint_of_a_run_is_named(folders: dict[str, Path], straight: Path, tmp_path: Path) -> None:
@@ -303,6 +358,7 @@ def test_two_processes_train_one_network_and_the_first_writes(folders: dict[str,
     recipe = write_recipe(tmp_path)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     options = ["--recipe", str(recipe), "--data", f"shop={folders['shop']}", "--out", str(tmp_path / "run")]
+    options += ["--set", "network.pool=gem"]  # DDP refuses parameters that a network does not use
     finished = subprocess.run(
         [*launch, *SCRIPT, *options, "--threads", "1"], capture_output=True, text=True, check=False
     )
