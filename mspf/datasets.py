@@ -163,8 +163,17 @@ def held_out_split(images: ImageList, ids: int = 150) -> Split:
 
 
 def without_last(images: ImageList, ids: int) -> ImageList:
-    """What `held_out_split` leaves to train on."""
-    return images.where(~np.isin(images.pids, np.unique(images.pids)[-ids:])) if ids else images
+    """What `held_out_split` leaves to train on.
+
+    Raises:
+        RecipeError: nobody.
+    """
+    people = np.unique(images.pids)
+    if ids >= len(people):
+        raise RecipeError(
+            f"{images.paths[0].parent}: {ids} people to hold out, and there are {len(people)}; give fewer"
+        )
+    return images.where(~np.isin(images.pids, people[-ids:])) if ids else images
 
 
 def checksum(images: ImageList) -> str:

@@ -20,9 +20,9 @@ def torch_describer(network: MSPF) -> Describe:
 
     @torch.inference_mode()
     def describe(images: U8) -> Mapping[str, F32]:
-        full = network.describe(_as_input(images))
-        compact = {} if network.compact is None else {"compact": functional.normalize(network.compact(full)).numpy()}
-        return {**compact, "full": full.numpy()}
+        full = network.describe(_as_input(images, network))
+        rows = {} if network.compact is None else {"compact": functional.normalize(network.compact(full))}
+        return {name: row.cpu().numpy() for name, row in (rows | {"full": full}).items()}
 
     return describe
 
@@ -32,7 +32,7 @@ def part_describer(network: MSPF) -> Describe:
 
     @torch.inference_mode()
     def describe(images: U8) -> Mapping[str, F32]:
-        fused, local = network.features(_as_input(images))
+        fused, local = network.features(_as_input(images, network))
         length = network.config.global_length
         necked = network.fused_neck(fused)
         parts = {"f_G": necked[:, :length], "f_M": necked[:, length:], "f_L": network.local_neck(local)}
@@ -41,14 +41,16 @@ def part_describer(network: MSPF) -> Describe:
             unit["g"] = functional.normalize(necked)
         together = (("f_G", "f_L"), ("f_M", "f_L"), ("g", "f_L"), ("f_G", "f_M"), ("f_G", "f_M", "f_L"))
         joined = {" + ".join(names): [unit[n] for n in names] for names in together if unit.keys() >= set(names)}
-        return {name: rows.numpy() for name, rows in (unit | {n: torch.cat(j, 1) for n, j in joined.items()}).items()}
+        unit |= {name: torch.cat(rows, 1) for name, rows in joined.items()}
+        return {name: rows.cpu().numpy() for name, rows in unit.items()}
 
     return describe
 
 
-def _as_input(images: U8) -> torch.Tensor:
-    """RGB (N, H, W, 3) -> what the network takes, (N, 3, H, W) normalised."""
-    return normalise(torch.from_numpy(images).permute(0, 3, 1, 2).float())
+def _as_input(images: U8, network: MSPF) -> torch.Tensor:
+    """RGB (N, H, W, 3) -> what the network takes, (N, 3, H, W) normalised, where it is."""
+    device = next(network.parameters()).device
+    return normalise(torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float())
 
 
 def exported_describer(run: Callable[[F32], Sequence[F32]], normalised: bool = False) -> Describe:

@@ -8,19 +8,22 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mspf.datasets import U8, Split, read_images
+from mspf.datasets import F32, U8, Split, read_images
 from mspf.metrics import Described, judge
 
 RIGHT, WRONG = "tab:green", "tab:red"
 
 
 def first_answers(
-    query: Described, gallery: Described, row: int, count: int, ignore_cameras: bool = False
+    query: Described, gallery: Described, row: int, distances: F32, count: int, ignore_cameras: bool = False
 ) -> NDArray[np.intp]:
-    """Gallery rows (<= count,) nearest to one query, nearest first, of those that the protocol compares."""
+    """Gallery rows (<= count,) nearest to one query, nearest first, of those that the protocol compares.
+
+    Args:
+        distances: (G,) of this query, by whatever they are ranked.
+    """
     (kept,) = judge(query, gallery, slice(row, row + 1), ignore_cameras).kept
-    similarity = gallery.embeddings @ query.embeddings[row]
-    order = np.argsort(-similarity, kind="stable")
+    order = np.argsort(distances, kind="stable")
     found: NDArray[np.intp] = order[kept[order]][:count]
     return found
 
@@ -30,18 +33,21 @@ def draw_rankings(
     split: Split,
     query: Described,
     gallery: Described,
-    rows: Sequence[int],
+    distances: Mapping[int, F32],
     count: int = 10,
     ignore_cameras: bool = False,
 ) -> None:
     """Write a picture with a line for each of these queries: the query, then its first answers, matches framed green.
 
     False matches are framed red.
+
+    Args:
+        distances: of each query to be drawn, by its row, (G,).
     """
-    figure = Figure(figsize=(0.7 * (count + 1), 1.5 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), count + 1, squeeze=False)
-    for line, row in zip(axes, rows, strict=True):
-        found = first_answers(query, gallery, row, count, ignore_cameras)
+    figure = Figure(figsize=(0.7 * (count + 1), 1.5 * len(distances)), layout="constrained")
+    axes = figure.subplots(len(distances), count + 1, squeeze=False)
+    for line, (row, far) in zip(axes, distances.items(), strict=True):
+        found = first_answers(query, gallery, row, far, count, ignore_cameras)
         pictures = read_images([split.query.paths[row], *(split.gallery.paths[i] for i in found)], (128, 64))
         colours = ["black"] + [RIGHT if gallery.pids[i] == query.pids[row] else WRONG for i in found]
         for axis in line:

@@ -98,6 +98,16 @@ def similarities(query: Described, gallery: Described) -> Iterator[F32]:
         yield query.embeddings[start : start + BLOCK] @ gallery.embeddings.T
 
 
+def rows_of(blocks: Iterable[F32], rows: Iterable[int]) -> dict[int, F32]:
+    """Of a matrix that comes in blocks of rows, these rows."""
+    found: dict[int, F32] = {}
+    wanted, start = list(rows), 0
+    for block in blocks:
+        found |= {row: block[row - start] for row in wanted if start <= row < start + len(block)}
+        start += len(block)
+    return found
+
+
 def judge(query: Described, gallery: Described, rows: slice, ignore_cameras: bool = False) -> Pairs:
     """What is right and what counts for these queries; an image is never compared with itself (query is gallery).
 

@@ -37,6 +37,13 @@ class Study(msgspec.Struct, frozen=True):
     one_camera: bool = False
 
 
+TAKEN = {  # keys of the recipe that no --set of a table changes
+    "seed": "every row is trained with seeds 0, 1, ...; say how many with --seeds",
+    "validation_ids": "say it with --validation-ids",
+    "validate_every": "every run is scored once, at its end",
+}
+
+
 def _vary(key: str, *values: str, paper: Mapping[str, str] | None = None) -> tuple[Variant, ...]:
     return tuple(Variant(value, {key: f'"{value}"'}, (paper or {}).get(value, UNKNOWN)) for value in values)
 
@@ -66,6 +73,20 @@ STUDIES = {
             Variant("MSPF", {}, OVER_OSFA),
         ),
     ),
+    "recipe": Study(
+        "What a recipe may change, one at a time",
+        (
+            Variant("as given", {}),
+            Variant("GeM pooling", {"network.pool": "gem"}),
+            Variant("cosine classifier", {"losses.classifier": "cosine", "classifier_lr": "1.0"}),
+            Variant("circle loss", {"losses.metric": "circle"}),
+            Variant("multi-similarity loss", {"losses.metric": "multi-similarity"}),
+            Variant("centre loss", {"losses.centre": "0.0007"}),
+            Variant("instance norm", {"network.instance_norm": "true"}),
+            Variant("last weights, not averaged", {"ema": "0"}),
+            Variant("no erasing", {"augment.erase": "0"}),
+        ),
+    ),
     "open-choices": Study(
         "What the paper leaves open, one at a time",
         (
@@ -82,6 +103,20 @@ STUDIES = {
 }
 
 
+def changes_of(study: Study, given: Mapping[str, str]) -> Mapping[str, str]:
+    """Changes of the recipe that hold for a whole table, as they were given.
+
+    Raises:
+        RecipeError: one that its rows, seeds or options set themselves.
+    """
+    for key in given:
+        if key in TAKEN:
+            raise RecipeError(f"--set {key}={given[key]}: {TAKEN[key]}")
+        if all(key in variant.changes for variant in study.variants):
+            raise RecipeError(f"--set {key}={given[key]}: is what the rows of {study.title} differ in")
+    return given
+
+
 def chosen_rows(study: Study, names: Sequence[str]) -> Study:
     """The first row and those named; all without names.
 
@@ -96,12 +131,17 @@ def chosen_rows(study: Study, names: Sequence[str]) -> Study:
 
 
 def run_name(base: TrainConfig, config: TrainConfig) -> str:
-    """What a variant's network changes in the recipe's own, as a folder's name.
+    """What a variant changes in the recipe, as a folder's name; the network's changes first, and without its name.
 
     Tables share the runs that they both need.
     """
-    before, now = (msgspec.to_builtins(each.network) for each in (base, config))
-    return "_".join(f"{key}-{now[key]}" for key in now if now[key] != before[key]) or "as_given"
+    before, now = (msgspec.to_builtins(each) for each in (base, config))
+    parts = []
+    for section, prefix in {"network": "", "losses": "losses-", "augment": "augment-"}.items():
+        then, here = before.pop(section), now.pop(section)
+        parts += [f"{prefix}{key}-{here[key]}" for key in here if here[key] != then[key]]
+    single = {key for key in now if now[key] != before[key]} - TAKEN.keys()
+    return "_".join(parts + [f"{key}-{now[key]}" for key in sorted(single)]) or "as_given"
 
 
 class Cell(msgspec.Struct, frozen=True):

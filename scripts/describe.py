@@ -4,6 +4,7 @@ python scripts/describe.py --width 1.0 [--figure docs/img/mspf.svg]
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from matplotlib.patches import Rectangle
 from mspf.complexity import count_macs, count_parameters, trace_rows
 from mspf.network import MSPF, MSPFConfig
 from mspf.osnet import OSNet
+from mspf.ranges import at_least
 
 WIDTH, HEIGHT, INK = 0.86, 0.46, "#555555"
 FILLS = {"image": "#eeeeee", "body": "#cfe2f3", "attention": "#fce5cd", "pool": "#d9ead3", "feature": "#fff2cc"}
@@ -33,7 +35,7 @@ class Box(NamedTuple):
 
 
 BOXES = {  # {name} stands for the shape of that tensor
-    "image": Box(0, 2.2, "image", "image\n3x256x128"),
+    "image": Box(0, 2.2, "image", "image\n{image}"),
     "conv2": Box(1.1, 1.4, "body", "stem, conv2\n{conv2}"),
     "conv3": Box(2.2, 1.4, "body", "conv3\n{conv3}"),
     "attention": Box(3.3, 1.4, "attention", "attention\nchannel → spatial"),
@@ -44,10 +46,10 @@ BOXES = {  # {name} stands for the shape of that tensor
     "f_L": Box(4.4, 0.35, "pool", "4 stripes, means\nf_L {f_L}"),
     "halves": Box(1.1, 2.6, "image", "2 halves\n{P1 patches} each"),
     "osnet1": Box(2.2, 2.6, "body", "OSNet body 1\ntiled {P1 maps}"),
-    "pool1": Box(3.3, 2.6, "pool", "max pool\n512"),
+    "pool1": Box(3.3, 2.6, "pool", "max pool\n{f_M}"),
     "quarters": Box(1.1, 3.3, "image", "4 quadrants\n{P2 patches} each"),
     "osnet2": Box(2.2, 3.3, "body", "OSNet body 2\ntiled {P2 maps}"),
-    "pool2": Box(3.3, 3.3, "pool", "max pool\n512"),
+    "pool2": Box(3.3, 3.3, "pool", "max pool\n{f_M}"),
     "f_M": Box(4.4, 2.95, "pool", "sum\nf_M {f_M}"),
     "g": Box(5.5, 2.1, "feature", "g = [f_G, f_M]\n{g}"),
     "local": Box(6.6, 0.35, "feature", "BatchNorm\nunit length"),
@@ -90,14 +92,21 @@ def arrow(start: Box, end: Box) -> tuple[Point, Point]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=float, default=1.0, help="1.0, 0.75, 0.5 or 0.25")
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--width", type=float, choices=(1.0, 0.75, 0.5, 0.25), default=1.0)
+    parser.add_argument("--size", type=at_least(16), nargs=2, default=(256, 128), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--figure", type=Path, metavar="SVG", help="also draw the network")
     options = parser.parse_args()
 
+    config = MSPFConfig(width=options.width, compact=0)
+    try:
+        config.check_size(options.size)
+        if options.figure:
+            options.figure.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        sys.exit(f"describe: {error}")
     images = torch.zeros(1, 3, *options.size)
     osnet = OSNet(options.width)
-    network = MSPF(MSPFConfig(width=options.width, compact=0))
+    network = MSPF(config)
     run_time = MSPF(MSPFConfig(width=options.width, pool_first=True))
     named = {"OSNet": osnet, "MSPF": network, "MSPF at run time (stripes pooled first, compact head)": run_time}
     for name, module in named.items():
@@ -106,7 +115,7 @@ def main() -> None:
     for name, shape in shapes.items():
         print(f"  {name:16} {shape}")
     if options.figure:
-        draw(options.figure, shapes)
+        draw(options.figure, shapes | {"image": "3x{}x{}".format(*options.size)})
 
 
 if __name__ == "__main__":

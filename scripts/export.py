@@ -8,6 +8,7 @@ python scripts/export.py network.safetensors again.onnx    exported again, with 
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from mspf.descriptors import describe_all, torch_describer
 from mspf.errors import MSPFError, RecipeError
 from mspf.export import RunTimeNetwork, export_onnx, metadata
 from mspf.network import MSPF
+from mspf.ranges import at_least
 from mspf.weights import load_weights, read_facts, save_weights
 from pipeline.errors import PipelineError
 
@@ -41,6 +43,12 @@ def fitted(trunk: MSPF, options: argparse.Namespace, size_hw: tuple[int, int]) -
     return with_compact_head(trunk, fit_head(people, HeadConfig(length=options.length, steps=options.steps)))
 
 
+def held_out(trained: Mapping[str, str], options: argparse.Namespace) -> str:
+    """How many people at the end of each data set neither the network nor its head was trained on."""
+    known = trained["held_out_ids"]
+    return str(min(int(known), options.held_out)) if options.fit and known.isdecimal() else known
+
+
 def export(options: argparse.Namespace) -> None:
     """Fit the head, write network, weights and reference.
 
@@ -51,12 +59,18 @@ def export(options: argparse.Namespace) -> None:
     trained = read_facts(options.checkpoint)
     size_hw = tuple(options.size or (int(trained["input_height"]), int(trained["input_width"])))
     trunk = load_weights(options.checkpoint)
+    try:
+        trunk.config.check_size(size_hw)
+    except ValueError as error:
+        raise RecipeError(f"--size: {error}") from error
+    if not options.onnx.absolute().parent.is_dir():
+        raise RecipeError(f"{options.onnx}: no such folder; make it first")
     if not options.fit and trunk.compact is None:
         raise RecipeError(f"{options.checkpoint} has no compact head; name training people with --fit [NAME=]DIR")
     network = fitted(trunk, options, size_hw) if options.fit else trunk
     facts = metadata(network, size_hw, trained["training_data"])
     head_fitted_to = ", ".join(named_folders(options.fit)) or trained.get("head_fitted_to", "unknown")
-    facts |= {"seed": trained["seed"], "head_fitted_to": head_fitted_to}
+    facts |= {"seed": trained["seed"], "head_fitted_to": head_fitted_to, "held_out_ids": held_out(trained, options)}
     export_onnx(network, options.onnx, size_hw, facts)
     save_weights(network, options.onnx.with_suffix(".safetensors"), facts, half=not options.float32)
     with torch.inference_mode():
@@ -74,12 +88,16 @@ def main() -> None:
     parser.add_argument(
         "--fit", action="append", default=[], metavar="[NAME=]DIR", help="people; default: keep the head"
     )
-    parser.add_argument("--images", type=int, default=10_000, help="drawn from each data set, person by person")
-    parser.add_argument("--length", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=1200, help="that the compact head learns; 0: a projection alone")
-    parser.add_argument("--held-out", type=int, default=0, metavar="IDS", help="last people of each set left out")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: as trained")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--images", type=at_least(1), default=10_000, help="drawn from each data set, person by person")
+    parser.add_argument("--length", type=at_least(1), default=512)
+    parser.add_argument(
+        "--steps", type=at_least(0), default=1200, help="that the compact head learns; 0: a projection alone"
+    )
+    parser.add_argument(
+        "--held-out", type=at_least(0), default=0, metavar="IDS", help="last people of each set left out"
+    )
+    parser.add_argument("--size", type=at_least(16), nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: as trained")
+    parser.add_argument("--threads", type=at_least(1), default=1)
     parser.add_argument("--float32", action="store_true", help="store the .safetensors in float32, not half of it")
     options = parser.parse_args()
 

@@ -24,10 +24,11 @@ from mspf.errors import MSPFError
 from mspf.network import MSPF
 from mspf.photographs import load_collection
 from mspf.processes import Interrupts, joined_processes
+from mspf.ranges import at_least
 from mspf.recipe import TrainConfig, parse_changes, read_recipe
 from mspf.run import Place, train
 from mspf.run_directory import RunDirectory
-from mspf.studies import STUDIES, Study, Variant, chosen_rows, markdown, run_name, tabulate
+from mspf.studies import STUDIES, Study, Variant, changes_of, chosen_rows, markdown, run_name, tabulate
 from mspf.validation import Score, validate
 
 BEST = Path(__file__).parents[1] / "configs" / "train" / "best.yaml"
@@ -63,10 +64,11 @@ def show(study: Study, scores: Mapping[str, Sequence[Sequence[Score]]], protocol
 def run_all(options: argparse.Namespace, place: Place, stopped: Callable[[], bool]) -> bool:
     """Every seed of every variant, seeds outermost, so that a table is whole early; False when stopped."""
     folders = named_folders(options.data)
-    changes = {"validation_ids": str(options.validation_ids), **parse_changes(options.set)}
-    base = read_recipe(options.recipe, changes)
+    given = changes_of(STUDIES[options.study], parse_changes(options.set))
+    changes = {"validation_ids": str(options.validation_ids), **given}
     study = chosen_rows(STUDIES[options.study], options.row)
-    changed = ", ".join(f"{key} {value}" for key, value in changes.items() if key != "validation_ids")
+    base = read_recipe(options.recipe, changes)
+    changed = ", ".join(f"{key} {value}" for key, value in given.items())
     protocol = f"Last {options.validation_ids} people of {', '.join(folders)} held out; {options.recipe.name}"
     protocol += f" with {changed}" if changed else ""
     protocol += f", from {options.init}" if options.init else ""
@@ -90,20 +92,22 @@ def main() -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--table", choices=("5", "6", "7"))
     which.add_argument("--parts", action="store_true", help="OSNet, OSFA only, MPF only, MSPF")
-    which.add_argument("--open-choices", action="store_true")
+    which.add_argument("--open-choices", action="store_true", help="what the paper leaves open")
+    which.add_argument("--recipe-choices", action="store_true", help="pooling, losses, averaging, erasing")
     parser.add_argument("--data", action="append", required=True, metavar="[NAME=]DIR")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recipe", type=Path, default=BEST)
     parser.add_argument("--row", action="append", default=[], metavar="NAME", help="beside the first row, only these")
     parser.add_argument("--init", type=Path, help="weights that every run starts from")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--validation-ids", type=int, default=150)
+    parser.add_argument("--seeds", type=at_least(1), default=1)
+    parser.add_argument("--validation-ids", type=at_least(1), default=150)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--threads", type=at_least(1))
     options = parser.parse_args()
 
-    options.study = f"table{options.table}" if options.table else "parts" if options.parts else "open-choices"
+    named = {"parts": options.parts, "open-choices": options.open_choices, "recipe": options.recipe_choices}
+    options.study = f"table{options.table}" if options.table else next(name for name in named if named[name])
     if options.threads:
         torch.set_num_threads(options.threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

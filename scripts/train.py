@@ -20,6 +20,7 @@ from rich.progress import Progress as Bar
 from mspf.datasets import named_folders
 from mspf.errors import MSPFError
 from mspf.processes import Interrupts, joined_processes
+from mspf.ranges import at_least
 from mspf.recipe import parse_changes, read_recipe
 from mspf.run import Progress, train
 
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="start from these weights: a run's last.pt, or torchreid's OSNet")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--threads", type=int, help="of the CPU; as many as torch likes if left out")
+    parser.add_argument("--threads", type=at_least(1), help="of the CPU; as many as torch likes if left out")
     options = parser.parse_args()
 
     if options.threads:

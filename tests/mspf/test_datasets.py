@@ -197,6 +197,8 @@ def test_more_people_than_there_are_cannot_be_held_out(tmp_path: Path, ids: int)
     images = list_images(write(tmp_path, [f"{pid:04d}_c1_1.png" for pid in (9, 2, 5)]))
     with pytest.raises(RecipeError, match=f"{ids} people to hold out; there are 3"):
         held_out_split(images, ids)
+    with pytest.raises(RecipeError, match="3 people to hold out, and there are 3; give fewer"):
+        without_last(images, 3)
 
 
 def test_the_checksum_follows_names_and_contents(tmp_path: Path) -> None:

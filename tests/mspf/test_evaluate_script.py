@@ -83,3 +83,100 @@ def test_a_wrong_folder_is_one_clear_line(
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "--weights", str(weights), "--data", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match=r"evaluate: .*nowhere"):
         evaluate.main()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--size", "100", "50"], "100 x 50: the height has to be a multiple of 64"),
+        (["--split", "held-out", "--ids", "9"], "9 people to hold out; there are 3"),
+        (["--figures", "{weights}"], "File exists"),
+        (["--json", "{weights}/x.json"], "Not a directory|File exists"),
+    ],
+)
+def test_options_that_cannot_be_met_are_one_clear_line(
+    evaluate: ModuleType,
+    weights: Path,
+    market: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
+) -> None:
+    given = [option.format(weights=weights) for option in options]
+    folder = market / "query" if "--split" in options else market
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--weights", str(weights), "--data", str(folder), *given])
+    with pytest.raises(SystemExit, match=rf"^evaluate: .*({message})"):
+        evaluate.main()
+
+
+@pytest.mark.parametrize("option", ["--fmr=2", "--fmr=0", "--fmr=x", "--ids=0", "--ids=-2", "--threads=-1", "--size=0"])
+def test_numbers_out_of_range_are_refused_before_anything_is_read(
+    evaluate: ModuleType, monkeypatch: pytest.MonkeyPatch, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--weights", "w.pt", "--data", "d", option])
+    with pytest.raises(SystemExit):
+        evaluate.main()
+    told = capsys.readouterr().err
+    assert option.split("=", maxsplit=1)[0] in told
+    assert "give a" in told or "expected 2" in told
+
+
+def test_a_score_of_people_who_were_trained_on_is_said_to_flatter(
+    evaluate: ModuleType,
+    market: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    facts = {"input_height": "64", "input_width": "32", "held_out_ids": "1"}
+    save_weights(MSPF(MSPFConfig(width=0.25, patches="none", compact=0)), tmp_path / "w.safetensors", facts)
+    for folder in ("query", "bounding_box_test"):
+        for path in (market / folder).iterdir():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    call = ["evaluate.py", "--weights", str(tmp_path / "w.safetensors"), "--data", str(tmp_path), "--split", "held-out"]
+    for ids, warned in (("2", 1), ("1", 0)):
+        monkeypatch.setattr(sys, "argv", [*call, "--ids", ids])
+        evaluate.main()
+        assert capsys.readouterr().err.count("the score flatters") == warned
+
+
+def test_re_ranked_answers_are_drawn_as_they_are_scored(
+    evaluate: ModuleType, weights: Path, market: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[float]] = []
+    monkeypatch.setattr(
+        evaluate,
+        "draw_rankings",
+        lambda path, split, query, gallery, distances, **_: drawn.append(distances[0].tolist()),
+    )
+    for flags in ([], ["--rerank"]):
+        call = [
+            "evaluate.py",
+            "--weights",
+            str(weights),
+            "--data",
+            str(market),
+            "--figures",
+            str(tmp_path / "f"),
+            *flags,
+        ]
+        monkeypatch.setattr(sys, "argv", call)
+        evaluate.main()
+    assert drawn[0] != drawn[2]
+
+
+def test_a_clip_that_cannot_be_read_is_named(
+    evaluate: ModuleType, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "truth.txt").write_text("1,1,0,0,50,100,1\n")
+    call = ["evaluate.py", "--weights", str(weights), "--clip", str(tmp_path / "no.mp4"), str(tmp_path / "truth.txt")]
+    monkeypatch.setattr(sys, "argv", call)
+    with pytest.raises(SystemExit, match=r"no\.mp4: frame 1 of 1 cannot be read"):
+        evaluate.main()
+
+
+def test_a_detector_is_no_network_to_score(evaluate: ModuleType, market: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = Path(__file__).parents[2] / "pipeline" / "weights" / "person_detector.onnx"
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--weights", str(detector), "--data", str(market)])
+    with pytest.raises(SystemExit, match="is a detector, no network that describes people"):
+        evaluate.main()

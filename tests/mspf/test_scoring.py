@@ -10,6 +10,7 @@ import torch
 from mspf.datasets import F32, U8
 from mspf.descriptors import describe_all, exported_describer, part_describer, torch_describer
 from mspf.figures import RIGHT, WRONG, draw_cmc, draw_rankings, first_answers, framed
+from mspf.metrics import rows_of, similarities
 from mspf.network import MSPF, MSPFConfig
 from mspf.scoring import PROTOCOLS, Settings, Stamp, choose_split, describe_split, score_described
 from mspf.weights import file_sha256
@@ -124,12 +125,14 @@ def test_matches_are_framed_green_and_false_ones_red(market: Path, tmp_path: Pat
     split = choose_split(market, "test")
     _, query, gallery = next(iter(describe_split(split, brightness, SETTINGS)))
 
-    assert gallery.pids[first_answers(query, gallery, 0, 2)].tolist() == [1, 2]  # not the one of its own camera
+    far = rows_of((-block for block in similarities(query, gallery)), [0, 1])
+    assert gallery.pids[first_answers(query, gallery, 0, far[0], 2)].tolist() == [1, 2]  # not the one of its own camera
+    assert gallery.pids[first_answers(query, gallery, 0, -far[0], 1)].tolist() != [1]  # in the order that is given
     assert (
         framed(np.zeros((2, 2, 3), np.uint8), RIGHT)[0, 0].tolist()
         != framed(np.zeros((2, 2, 3), np.uint8), WRONG)[0, 0].tolist()
     )
-    draw_rankings(tmp_path / "rankings.png", split, query, gallery, rows=[0, 1], count=3)
+    draw_rankings(tmp_path / "rankings.png", split, query, gallery, far, count=3)
     draw_cmc(tmp_path / "cmc.png", {"tiny": [50.0, 100.0]})
     assert cv2.imread(str(tmp_path / "rankings.png")).std() > 0
     assert cv2.imread(str(tmp_path / "cmc.png")).std() > 0

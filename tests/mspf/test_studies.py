@@ -10,7 +10,7 @@ import pytest
 from mspf.errors import RecipeError
 from mspf.network import MSPF
 from mspf.recipe import read_recipe
-from mspf.studies import STUDIES, Study, Variant, chosen_rows, markdown, run_name, tabulate
+from mspf.studies import STUDIES, Study, Variant, changes_of, chosen_rows, markdown, run_name, tabulate
 from mspf.validation import Score
 from tests.mspf.people import market
 
@@ -38,6 +38,21 @@ def test_tables_share_the_runs_that_they_both_need() -> None:
     assert runs["parts"] == ["patches-none", "patches-none_whole-osnet", "whole-none", "as_given"]
     assert runs["table7"] == ["patches-none", "patches-none_whole-osnet", "as_given"]
     assert runs["table6"][-1] == runs["open-choices"][0] == "as_given"
+
+
+def test_a_change_of_the_recipe_names_a_folder_of_its_own() -> None:
+    base = read_recipe(SMALL)
+    names = [run_name(base, read_recipe(SMALL, variant.changes)) for variant in STUDIES["recipe"].variants]
+    assert len(set(names)) == len(names)
+    assert names[2] == "losses-classifier-cosine_classifier_lr-1.0"
+    assert run_name(base, read_recipe(SMALL, {"seed": "3", "validate_every": "2"})) == "as_given"
+
+
+@pytest.mark.parametrize("key", ["seed", "validation_ids", "validate_every", "network.patches"])
+def test_what_a_table_sets_itself_cannot_be_set(key: str) -> None:
+    with pytest.raises(RecipeError, match=f"--set {key}=7: "):
+        changes_of(STUDIES["table5"], {"lr": "0.1", key: "7"})
+    assert changes_of(STUDIES["table7"], {"network.patches": "2"}) == {"network.patches": "2"}
 
 
 def test_rows_are_chosen_by_name_beside_the_first() -> None:
@@ -83,5 +98,5 @@ def test_a_table_is_run_seed_after_seed_and_not_again_when_it_is_there(tmp_path:
 
     assert runs[0].returncode == 0, runs[0].stderr[-2000:]
     assert "MSPF" in runs[0].stdout
-    assert runs[1].stderr.count("going on from step") == 3
+    assert runs[1].stderr.count("finished already") == 3
     assert (tmp_path / "table7.md").read_text().count("| 1 |") == 3
