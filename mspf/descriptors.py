@@ -69,12 +69,17 @@ def exported_describer(run: Callable[[F32], Sequence[F32]], normalised: bool = F
 
 
 def describe_all(
-    images: ImageList, describe: Describe, size_hw: tuple[int, int], flip: bool = False
+    images: ImageList,
+    describe: Describe,
+    size_hw: tuple[int, int],
+    flip: bool = False,
+    watch: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Described]:
     """Unit rows of all images for each descriptor, by its name; images are read a batch at a time.
 
     Args:
         flip: sum the unit rows of each image and its mirror image.
+        watch: is told how many more are done.
     """
     batches: dict[str, list[F32]] = {}
     for start in range(0, len(images), BATCH):
@@ -83,6 +88,7 @@ def describe_all(
         for name, raw in describe(pixels).items():
             rows = unit_rows(raw)
             batches.setdefault(name, []).append(unit_rows(rows + unit_rows(mirrored[name])) if flip else rows)
+        watch(len(pixels))
     return {name: Described(np.concatenate(rows), images.pids, images.camids) for name, rows in batches.items()}
 
 

@@ -1,6 +1,6 @@
 """Scores of one network on one data set, stamped with everything that they depend on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -100,11 +100,17 @@ def choose_split(folder: Path, name: SplitName, ids: int = 150) -> Split:
     return held_out_split(images, ids if name == "held-out" else len(np.unique(images.pids)))
 
 
-def describe_split(split: Split, describe: Describe, settings: Settings) -> Iterator[tuple[str, Described, Described]]:
-    """Each descriptor's name, query and gallery; the same object twice where they are the same images."""
-    query = describe_all(split.query, describe, settings.size_hw, settings.flip)
+def describe_split(
+    split: Split, describe: Describe, settings: Settings, watch: Callable[[int], None] = lambda _: None
+) -> Iterator[tuple[str, Described, Described]]:
+    """Each descriptor's name, query and gallery; the same object twice where they are the same images.
+
+    Args:
+        watch: is told how many more images are described.
+    """
+    query = describe_all(split.query, describe, settings.size_hw, settings.flip, watch)
     alone = split.gallery is split.query
-    gallery = query if alone else describe_all(split.gallery, describe, settings.size_hw, settings.flip)
+    gallery = query if alone else describe_all(split.gallery, describe, settings.size_hw, settings.flip, watch)
     for name in query:
         yield name, query[name], gallery[name]
 

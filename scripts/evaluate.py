@@ -20,6 +20,9 @@ import cv2
 import msgspec
 import numpy as np
 import torch
+from progress import counting, make_bar
+from rich.console import Console
+from rich.progress import Progress
 
 import engines
 from mspf.datasets import Split, list_images
@@ -177,7 +180,7 @@ def splits(options: argparse.Namespace, scratch: Path) -> Iterator[tuple[str, st
         yield str(folder), name, choose_split(folder, options.split, options.ids)
 
 
-def run(options: argparse.Namespace) -> list[Result]:
+def run(options: argparse.Namespace, bar: Progress) -> list[Result]:
     """Score every network on every set, printing as it goes."""
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -199,7 +202,9 @@ def run(options: argparse.Namespace) -> list[Result]:
                     split=name,
                     protocol=PROTOCOLS[settings.ignore_cameras],
                 )
-                for descriptor, query, gallery in describe_split(split, network.describe, settings):
+                images = len(split.query) + (len(split.gallery) if split.gallery is not split.query else 0)
+                watch = counting(bar, images, f"{path.name} describes {data}")
+                for descriptor, query, gallery in describe_split(split, network.describe, settings, watch):
                     results.append(score_described(descriptor, query, gallery, settings, stamp))
                     print(report(results[-1]), flush=True)
                     if options.figures:
@@ -213,16 +218,19 @@ def main() -> None:
     options = parse()
     if options.threads:
         torch.set_num_threads(options.threads)
+    bar = make_bar(Console(stderr=True), passing=True)
     try:
         for folder in filter(None, (options.figures, options.json and options.json.parent)):
             folder.mkdir(parents=True, exist_ok=True)
-        results = run(options)
+        results = run(options, bar)
         if options.json:
             options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
         if options.figures:
             draw_cmc(options.figures / "cmc.png", {label(number, r): r.cmc for number, r in enumerate(results, 1)})
     except (MSPFError, OSError, ValueError, engines.EngineError) as error:
         sys.exit(f"evaluate: {error}")
+    finally:
+        bar.stop()
 
 
 if __name__ == "__main__":

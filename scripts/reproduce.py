@@ -15,7 +15,9 @@ from pathlib import Path
 
 import msgspec
 import torch
+from progress import make_bar, training
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.table import Table
 
 from mspf.checkpoint import read_checkpoint
@@ -41,14 +43,16 @@ def configure(recipe: Path, variant: Variant, seed: int, changes: Mapping[str, s
     return read_recipe(recipe, {**changes, **variant.changes, "seed": str(seed), "validate_every": str(config.epochs)})
 
 
-def scores_of(folder: Path, config: TrainConfig, folders: Mapping[str, Path], one_camera: bool) -> Sequence[Score]:
+def scores_of(
+    folder: Path, config: TrainConfig, folders: Mapping[str, Path], one_camera: bool, device: torch.device
+) -> Sequence[Score]:
     """What a finished run scored at its end, or scores as a set of one camera."""
     if not one_camera:
         return RunDirectory(folder).metrics()[-1].scores
     network = MSPF(config.network)
     network.load_state_dict(read_checkpoint(folder / "last.pt")["averaged"])
-    collection = load_collection(msgspec.structs.replace(config, one_camera=True), folders, torch.device("cpu"))
-    return validate(network, collection.held_out)
+    collection = load_collection(msgspec.structs.replace(config, one_camera=True), folders, device)
+    return validate(network.to(device), collection.held_out)
 
 
 def show(study: Study, scores: Mapping[str, Sequence[Sequence[Score]]], protocol: str, out: Path) -> None:
@@ -78,10 +82,16 @@ def run_all(options: argparse.Namespace, place: Place, stopped: Callable[[], boo
             config = configure(options.recipe, variant, seed, changes)
             folder = options.out / f"{run_name(base, config)}_seed{seed}"
             CONSOLE.print(f"{variant.name}, seed {seed}: {folder}")
-            if not train(config, folders, folder, place, options.init, stopped):
+            bar = make_bar(CONSOLE, passing=True)
+            bar.disable = place.share.rank > 0
+            try:
+                done = train(config, folders, folder, place, options.init, stopped, training(bar))
+            finally:
+                bar.stop()
+            if not done:
                 return False
             if place.share.rank == 0:
-                scores[variant.name].append(scores_of(folder, config, folders, study.one_camera))
+                scores[variant.name].append(scores_of(folder, config, folders, study.one_camera, place.device))
                 show(study, scores, protocol, options.out / options.study)
     return True
 
@@ -110,7 +120,8 @@ def main() -> None:
     options.study = f"table{options.table}" if options.table else next(name for name in named if named[name])
     if options.threads:
         torch.set_num_threads(options.threads)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    handler = RichHandler(console=CONSOLE, show_path=False)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     interrupts = Interrupts()
     try:
         with joined_processes(options.device) as place:

@@ -8,34 +8,19 @@ torchrun --nproc-per-node 4 scripts/train.py ...      one process a GPU
 import argparse
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from progress import make_bar, training
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from mspf.datasets import named_folders
 from mspf.errors import MSPFError
 from mspf.processes import Interrupts, joined_processes
 from mspf.ranges import at_least
 from mspf.recipe import parse_changes, read_recipe
-from mspf.run import Progress, train
-
-
-def drawn_on(bar: Bar, every: int = 10) -> Callable[[Progress], None]:
-    """What moves a bar; the loss is fetched from the device only now and then."""
-    task = bar.add_task("training", loss="", total=None)
-
-    def watch(progress: Progress) -> None:
-        bar.start()  # not before there is something to show: an error stands alone
-        loss = f"loss {float(progress.loss):.3f}" if progress.step % every == 0 else None
-        fields = {} if loss is None else {"loss": f"epoch {progress.epoch:.1f} {loss}"}
-        bar.update(task, completed=progress.step, total=progress.steps, **fields)
-
-    return watch
+from mspf.run import train
 
 
 def main() -> None:
@@ -55,8 +40,7 @@ def main() -> None:
     console = Console(stderr=True)
     handler = RichHandler(console=console, show_path=False)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
-    times = (MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    bar = Bar(BarColumn(), *times, TextColumn("{task.fields[loss]}"), console=console)
+    bar = make_bar(console)
     interrupts = Interrupts()
     try:
         with joined_processes(options.device) as place:
@@ -65,7 +49,7 @@ def main() -> None:
                 bar.disable = True
             config = read_recipe(options.recipe, parse_changes(options.set))
             folders = named_folders(options.data)
-            done = train(config, folders, options.out, place, options.init, interrupts, drawn_on(bar))
+            done = train(config, folders, options.out, place, options.init, interrupts, training(bar))
     except MSPFError as error:
         sys.exit(str(error))
     finally:

@@ -1,7 +1,8 @@
 """scripts/evaluate.py from files to files: scores, stamp, pictures, and one line where something is wrong."""
 
-import importlib.util
+import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -17,13 +18,10 @@ from mspf.weights import file_sha256, save_weights
 
 
 @pytest.fixture(scope="module")
-def evaluate() -> ModuleType:
-    path = Path(__file__).parents[2] / "scripts" / "evaluate.py"
-    spec = importlib.util.spec_from_file_location("evaluate_script", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def evaluate() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+        yield importlib.import_module("evaluate")
 
 
 @pytest.fixture(scope="module")

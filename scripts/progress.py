@@ -1,0 +1,43 @@
+"""Bars with time elapsed and left, shown from their first step on: an error before it stands alone."""
+
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mspf.run import Progress as Step
+
+
+def make_bar(console: Console, passing: bool = False) -> Progress:
+    """A bar that `training` or `counting` moves; `stop` it at the end.
+
+    Args:
+        passing: it vanishes when it is done.
+    """
+    times = (MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(BarColumn(), *times, TextColumn("{task.fields[note]}"), console=console, transient=passing)
+
+
+def training(bar: Progress, every: int = 10) -> Callable[[Step], None]:
+    """What moves a bar with the steps of a run; the loss is fetched from the device only now and then."""
+    task = bar.add_task("", note="", total=None)
+
+    def watch(step: Step) -> None:
+        bar.start()
+        note = {"note": f"epoch {step.epoch:.1f} loss {float(step.loss):.3f}"} if step.step % every == 0 else {}
+        bar.update(task, completed=step.step, total=step.steps, **note)
+
+    return watch
+
+
+def counting(bar: Progress, total: int, note: str) -> Callable[[int], None]:
+    """What moves a bar by so many of `total`."""
+    task = bar.add_task("", note=note, total=total)
+
+    def watch(count: int) -> None:
+        bar.start()
+        bar.advance(task, count)
+        if bar.tasks[task].finished:
+            bar.remove_task(task)
+
+    return watch
