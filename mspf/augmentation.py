@@ -1,5 +1,7 @@
 """Random changes of a whole batch at once: shift, scale, flip, colour, erasing."""
 
+from typing import Annotated
+
 import msgspec
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ class AugmentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     flip: Share = 0.5
     erase: Share = 0.3
-    erase_largest: Share = 0.3
+    erase_largest: Annotated[float, msgspec.Meta(ge=0.02, le=1)] = 0.3
     shift: Share = 0.05
     scale: Share = 0.1
     brightness: NotNegative = 0.2

@@ -74,7 +74,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if path.suffix == ".safetensors":
         return {"averaged": _read_safetensors(path)}
     if path.suffix == ".onnx":
-        raise CheckpointError(f"{path}: an exported network cannot be trained; give the .safetensors beside it")
+        raise CheckpointError(f"{path}: an exported network is no weights any more; give the .safetensors beside it")
     try:
         with torch.serialization.safe_globals(NUMBERS):
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -173,7 +173,9 @@ def load_overlap(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     if wider := [name for name in resized if name.startswith(("whole.", "patch_bodies."))]:
         name = wider[0]
         wanted, given = tuple(own[name].shape), tuple(state[name].shape)
-        raise CheckpointError(f"{name} is {given}, wanted {wanted}; set network.width and the like to the checkpoint's")
+        raise CheckpointError(
+            f"{name} is {given}, wanted {wanted}; set network.width (or what else differs) to the checkpoint's"
+        )
     for name, tensor in own.items():
         if name in state:
             block = tuple(slice(min(sides)) for sides in zip(tensor.shape, state[name].shape, strict=True))

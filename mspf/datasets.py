@@ -22,7 +22,9 @@ I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 
 NAME = re.compile(r"(-1|\d+)_c(\d+)")  # 0002_c1s1_000451_03.jpg, 0001_c1_1.png
-CAMERA = re.compile(r"(?i)(?:^|[^a-z0-9])(?:c|cam[-_ ]?|camera[-_ ]?)(\d+)(?=s\d|[^a-z0-9]|$)")  # in a person's folder
+CAMERA = re.compile(
+    r"(?i)(?:^|[^a-z0-9])(?:c|cam[-_ ]?|camera[-_ ]?)(\d{1,3})(?=[a-z]\d|[^a-z0-9]|$)"
+)  # in a person's folder
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 TRAIN = "bounding_box_train"
 PARTS = {TRAIN, "bounding_box_test", "query", "gallery"}  # never a person
@@ -157,7 +159,7 @@ def held_out_split(images: ImageList, ids: int = 150) -> Split:
     """
     people = len(np.unique(images.pids))
     if not 0 < ids <= people:
-        raise RecipeError(f"{images.paths[0].parent}: {ids} people to hold out; there are {people}, give 1 to {people}")
+        raise RecipeError(f"{ids} people to hold out; there are {people}, give 1 to {people}")
     held_out = images.where(np.isin(images.pids, np.unique(images.pids)[-ids:]))
     return Split(held_out, held_out)
 
@@ -170,9 +172,7 @@ def without_last(images: ImageList, ids: int) -> ImageList:
     """
     people = np.unique(images.pids)
     if ids >= len(people):
-        raise RecipeError(
-            f"{images.paths[0].parent}: {ids} people to hold out, and there are {len(people)}; give fewer"
-        )
+        raise RecipeError(f"{ids} people to hold out, and there are {len(people)}; give fewer")
     return images.where(~np.isin(images.pids, people[-ids:])) if ids else images
 
 
@@ -221,7 +221,10 @@ def _read(path: Path, size_hw: tuple[int, int]) -> U8:
 def _whole(data: bytes) -> bool:
     """Whether a JPEG or PNG has its end; decoders fill what is missing with grey."""
     if data.startswith(b"\xff\xd8"):
-        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")  # end of image after the last start of scan
+        at = 2
+        while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":  # segments, up to the first scan
+            at += 2 + int.from_bytes(data[at + 2 : at + 4])
+        return b"\xff\xd9" in data[at:]
     return b"IEND" in data if data.startswith(b"\x89PNG") else True
 
 
@@ -245,7 +248,7 @@ def _from_people(root: Path, people: Sequence[str]) -> ImageList:
     number: Mapping[str, int] = {name: pid for pid, name in enumerate(people, 1)}
     found = [path for name in people for path in _pictures(root / name)]
     named = [Named(path, number[path.parent.name], _camera(path)) for path in found]
-    unknown = [one.path.name for one in named if not one.camid]
+    unknown = [one.path.name for one in named if not CAMERA.search(one.path.stem)]
     if 0 < len(unknown) < len(named):
         log.warning("%s: %d of %d pictures have no camera in their names, such as %s; theirs is camera 0",
                     root, len(unknown), len(named), unknown[0])  # fmt: skip

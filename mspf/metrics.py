@@ -103,7 +103,7 @@ def rows_of(blocks: Iterable[F32], rows: Iterable[int]) -> dict[int, F32]:
     found: dict[int, F32] = {}
     wanted, start = list(rows), 0
     for block in blocks:
-        found |= {row: block[row - start] for row in wanted if start <= row < start + len(block)}
+        found |= {row: block[row - start].copy() for row in wanted if start <= row < start + len(block)}
         start += len(block)
     return found
 

@@ -79,6 +79,8 @@ class MSPFConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raises:
             ValueError: images of this size cannot be cut as the network cuts them.
         """
+        if self.whole == "osnet" and not self.grids:
+            return
         rows = max([grid.rows for grid in self.grids] + [STRIPES if self.whole == "osfa" else 1])
         columns = max([grid.columns for grid in self.grids], default=1)
         height, width = size_hw

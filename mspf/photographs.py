@@ -100,9 +100,13 @@ def load_collection(config: TrainConfig, folders: Mapping[str, Path], device: to
     if {share.name for share in shares} != set(folders):
         wanted = ", ".join(f"{share.name}=DIR" for share in shares)
         raise RecipeError(f"the recipe's data sets are {wanted}; given are {', '.join(folders)}")
+    lists = {name: training_images(folder, config.msmt17_validation_part) for name, folder in folders.items()}
+    if config.validation_ids:
+        for name, listed in lists.items():
+            _check_held_out(name, listed, config)
     pools, held_out, facts, classes = [], [], [], 0
     for share in shares:
-        listed = training_images(folders[share.name], config.msmt17_validation_part)
+        listed = lists[share.name]
         kept = without_last(listed, config.validation_ids)
         people, labels = np.unique(kept.pids, return_inverse=True)
         pools.append(Photographs(_decode(kept, share.stored_hw or config.size_hw, device), labels + classes))
@@ -122,12 +126,23 @@ def _decode(images: ImageList, size_hw: tuple[int, int], device: torch.device) -
 
 def _hold_out(name: str, listed: ImageList, config: TrainConfig, device: torch.device) -> HeldOut:
     images = held_out_split(listed, config.validation_ids).query
-    one_camera = config.one_camera or len(np.unique(listed.camids)) == 1
+    one_camera = _of_one_camera(listed, config)
+    return HeldOut(name, _decode(images, config.size_hw, device), images.pids, images.camids, one_camera)
+
+
+def _of_one_camera(listed: ImageList, config: TrainConfig) -> bool:
+    return config.one_camera or len(np.unique(listed.camids)) == 1
+
+
+def _check_held_out(name: str, listed: ImageList, config: TrainConfig) -> None:
+    """Refuse people to hold out whom the protocol cannot score, before images are decoded."""
+    if config.validation_ids >= len(np.unique(listed.pids)):
+        raise RecipeError(f"{name}: validation_ids: {config.validation_ids} holds out everybody there is")
+    images = held_out_split(listed, config.validation_ids).query
     seen = set(zip(images.pids.tolist(), images.camids.tolist(), strict=True))
-    if not one_camera and len(seen) == len(np.unique(images.pids)):
+    if not _of_one_camera(listed, config) and len(seen) == len(np.unique(images.pids)):
         advice = "hold out more with validation_ids, or score them as a set of one camera (one_camera: true)"
         raise RecipeError(f"{name}: none of the people held out is in two cameras; {advice}")
-    return HeldOut(name, _decode(images, config.size_hw, device), images.pids, images.camids, one_camera)
 
 
 def _facts(name: str, folder: Path, listed: ImageList, kept: ImageList) -> DataFacts:

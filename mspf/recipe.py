@@ -2,8 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +13,8 @@ from mspf.errors import RecipeError
 from mspf.losses import LossConfig
 from mspf.network import MSPFConfig
 from mspf.ranges import Count, NotNegative, Positive, Several, Share, Side
+
+KEYS = "every key stands in mspf/recipe.py"
 
 
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,48 +118,58 @@ def read_recipe(path: Path, changes: Mapping[str, str] | None = None) -> TrainCo
     Raises:
         RecipeError: unreadable, an unknown key, a value of the wrong type or out of range.
     """
-    texts = dict(changes or {})
+    texts, tree = dict(changes or {}), _read_tree(path)
+    if isinstance(wrong := _attempt(tree, {}), str):
+        raise RecipeError(f"{path}: {wrong}; {KEYS}")
+    values = {key: _as_wanted(tree, key, text) for key, text in texts.items()}
+    result = _attempt(tree, values)
+    if isinstance(result, TrainConfig):
+        return result
+    alone = [key for key in texts if _attempt(tree, {key: values[key]}) == result]
+    raise RecipeError(f"{' '.join(f'--set {key}={texts[key]}' for key in alone[:1] or texts)}: {result}; {KEYS}")
+
+
+def _read_tree(path: Path) -> dict[str, Any]:
     try:
-        tree = msgspec.convert(msgspec.yaml.decode(path.read_bytes()) or {}, dict[str, Any])
-        values: dict[str, Any] = {key: msgspec.yaml.decode(text.encode()) for key, text in texts.items()}
+        return msgspec.convert(msgspec.yaml.decode(path.read_bytes()) or {}, dict[str, Any])
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}; recipes that are there: configs/train/*.yaml") from error
     except msgspec.MsgspecError as error:
         raise RecipeError(f"{path}: {error}") from error
+
+
+def _as_wanted(tree: Mapping[str, Any], key: str, text: str) -> object:
+    """A value as YAML reads it or, where that alone is wanted, as the word that it is."""
     try:
-        return _converted(tree, values)
+        value = msgspec.yaml.decode(text.encode())
+    except msgspec.MsgspecError:
+        return text
+    read, word = (isinstance(_attempt(tree, {key: one}), TrainConfig) for one in (value, text))
+    return text if word and not read else value
+
+
+def _attempt(tree: Mapping[str, Any], values: Mapping[str, Any]) -> TrainConfig | str:
+    """The recipe, or what is wrong with it; not strict, so that 1e-3, which YAML takes for a word, is a number."""
+    try:
+        return msgspec.convert(_changed(tree, values), TrainConfig, strict=False)
     except msgspec.ValidationError as error:
-        key = _culprit(str(error), texts)
-        where = f"--set {key}={texts[key]}" if key else str(path)
-        with suppress(msgspec.ValidationError):
-            return _converted(tree, values | {key: texts[key]} if key else values)
-        raise RecipeError(f"{where}: {error}; every key stands in mspf/recipe.py") from error
-
-
-def _converted(tree: Mapping[str, Any], values: Mapping[str, Any]) -> TrainConfig:
-    """Not strict, so that 1e-3, which YAML takes for a word, is a number."""
-    return msgspec.convert(_changed(tree, values), TrainConfig, strict=False)
+        return str(error)
 
 
 def _changed(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a recipe's tree with the values of dotted keys set; what is missing on the way is made."""
     changed = copy.deepcopy({"network": {}, **tree})
-    if isinstance(changed["network"], dict):
-        changed["network"].setdefault("compact", 0)
     for key, value in values.items():
         *parents, last = key.split(".")
         section = changed
         for parent in parents:
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
-                raise RecipeError(f"--set {key}={value}: {parent} is no section; every key stands in mspf/recipe.py")
+                raise RecipeError(f"--set {key}={value}: {parent} is no section; {KEYS}")
         section[last] = value
+    if isinstance(changed["network"], dict):
+        changed["network"].setdefault("compact", 0)
     return changed
-
-
-def _culprit(message: str, keys: Iterable[str]) -> str | None:
-    """Which of these dotted keys an error is about: it names its place, or the last word of an unknown key."""
-    return next((key for key in keys if f"`$.{key}`" in message or f"field `{key.split('.')[-1]}`" in message), None)
 
 
 def parse_changes(arguments: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A whole training run: data in, a run directory out; stopped at any step, it goes on to the same result."""
 
 import logging
+import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -15,10 +16,10 @@ from mspf.checkpoint import initialise, read_checkpoint, write_checkpoint
 from mspf.errors import CheckpointError
 from mspf.photographs import ALONE, Collection, Feed, Share, load_collection
 from mspf.recipe import TrainConfig, learning_rate
-from mspf.run_directory import Metrics, RunDirectory, RunFacts, versions
+from mspf.run_directory import Metrics, RunDirectory, RunFacts, git_revision
 from mspf.training import Trainer, determinism
 from mspf.validation import validate
-from mspf.weights import file_sha256, trained_on
+from mspf.weights import Origin, file_sha256, origin
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -57,15 +58,15 @@ def train(
 
     Args:
         folders: name -> data set in any known layout.
-        init: weights to start from; a run that goes on has its own.
+        init: weights to start from; a run that goes on is held to the same.
 
     Raises:
         MSPFError: see mspf/errors.py.
     """
     directory = RunDirectory(out)
-    directory.hold_to(config)
     if init:
         read_checkpoint(init)  # what is wrong with it is said before all images are read
+    directory.hold_to(config, list(folders), init)
     collection = load_collection(config, folders, place.device)
     if place.share.rank == 0:
         directory.begin(config, _facts(config, collection, init, place))
@@ -80,6 +81,7 @@ def train(
 
 
 def _facts(config: TrainConfig, collection: Collection, init: Path | None, place: Place) -> RunFacts:
+    earlier = origin(init) if init else Origin("", "")
     return RunFacts(
         collection.facts,
         f"{collection.classes} people, {collection.training_images} images, batches of {config.batch_images}",
@@ -87,8 +89,11 @@ def _facts(config: TrainConfig, collection: Collection, init: Path | None, place
         torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else place.device.type,
         place.share.world,
         initial_sha256=file_sha256(init) if init else "",
-        initial_data=trained_on(init) if init else "",
-        **versions(),
+        initial_data=earlier.data,
+        initial_held_out_ids=earlier.held_out_ids,
+        torch_version=str(torch.__version__),
+        python_version=platform.python_version(),
+        git_revision=git_revision(Path(__file__).parent),
     )
 
 

@@ -1,21 +1,19 @@
 """What a training run leaves behind: its recipe, its data, its metrics, its curves and its checkpoint."""
 
 import logging
-import platform
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-import torch
 
 from mspf.errors import RunError
 from mspf.photographs import DataFacts
 from mspf.recipe import TrainConfig
 from mspf.validation import Score
+from mspf.weights import file_sha256
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -28,7 +26,8 @@ class RunFacts(msgspec.Struct, frozen=True):
     """run.json: what was trained on what by what.
 
     Attributes:
-        initial_weights: their file, or "none"; initial_sha256, initial_data: its digest, and what they were trained on.
+        initial_weights: their file, or "none"; initial_sha256: its digest.
+        initial_data, initial_held_out_ids: what they were trained on, as `read_facts` says.
     """
 
     data: tuple[DataFacts, ...]
@@ -38,6 +37,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     processes: int
     initial_sha256: str = ""
     initial_data: str = ""
+    initial_held_out_ids: str = ""
     torch_version: str = "unknown"
     python_version: str = "unknown"
     git_revision: str = "unknown"
@@ -54,16 +54,13 @@ class Metrics(msgspec.Struct, frozen=True):
     scores: list[Score] = []
 
 
-def versions() -> dict[str, str]:
-    """Of torch, Python and this code: the commit of its checkout, with -dirty where files differ, or its release."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+def git_revision(folder: Path) -> str:
+    """The commit of a checkout, with -dirty where files differ; outside of one, that it is none."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        revision = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        revision = f"no checkout; mspf-pipeline {metadata.version('mspf-pipeline')}"
-    return {
-        "torch_version": str(torch.__version__), "python_version": platform.python_version(), "git_revision": revision
-    }  # fmt: skip
+        return "no checkout"
 
 
 class RunDirectory:
@@ -73,27 +70,41 @@ class RunDirectory:
         self.folder = folder
         self.checkpoint = folder / "last.pt"
 
-    def hold_to(self, config: TrainConfig) -> None:
-        """
+    def hold_to(self, config: TrainConfig, names: Sequence[str], init: Path | None) -> None:
+        """Hold a run that goes on to what it was, as far as that is known before its images are read.
+
+        Args:
+            names: of its data sets; init: the weights it starts from.
+
         Raises:
-            RunError: the folder holds a run of another recipe.
+            RunError: the folder holds a run of another recipe, other data sets or from other weights.
         """
-        if self.checkpoint.exists():
-            before = self._read("config.yaml", lambda data: msgspec.yaml.decode(data, type=TrainConfig))
-            fields = msgspec.structs.fields(TrainConfig)
-            if differing := [one.name for one in fields if getattr(before, one.name) != getattr(config, one.name)]:
-                raise RunError(
-                    f"{self.folder}: is a run of another recipe ({', '.join(differing)}); give another --out"
-                )
+        if not self.checkpoint.exists():
+            return
+        before = self._read("config.yaml", lambda data: msgspec.yaml.decode(data, type=TrainConfig))
+        fields = (one.name for one in msgspec.structs.fields(TrainConfig))
+        known = self._facts()
+        trained_on = [one.name for one in known.data]
+        if differing := [name for name in fields if getattr(before, name) != getattr(config, name)]:
+            wrong = f"is a run of another recipe ({', '.join(differing)})"
+        elif trained_on != list(names):
+            wrong = f"was trained on {', '.join(trained_on)}, not {', '.join(names)}"
+        elif (init and file_sha256(init)) != known.initial_sha256 and known.initial_sha256:
+            wrong = f"started from {known.initial_weights} as it was then, not from {init or 'none'} as it is now"
+        elif not known.initial_sha256 and str(init or "none") != known.initial_weights:
+            wrong = f"started from {known.initial_weights}, not from {init or 'none'}"
+        else:
+            return
+        raise RunError(f"{self.folder}: {wrong}; give the same, or another --out")
 
     def begin(self, config: TrainConfig, facts: RunFacts) -> None:
-        """Write down what this run is; of one that goes on, hold it to what it was.
+        """Write down what this run is; of one that goes on, hold it to its images.
 
         Raises:
-            RunError: the folder holds a run of other data or from other weights, or cannot be written.
+            RunError: the folder holds a run of other images, or cannot be written.
         """
         if self.checkpoint.exists():
-            self._hold_to(facts)
+            self._hold_to_images(facts)
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -103,19 +114,14 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"{self.folder}: {error.strerror}; give another --out") from error
 
-    def _hold_to(self, facts: RunFacts) -> None:
-        known = self._read("run.json", lambda data: msgspec.json.decode(data, type=RunFacts))
-        before, now = ([one.name for one in of.data] for of in (known, facts))
-        if before != now:
-            raise RunError(
-                f"{self.folder}: was trained on {', '.join(before)}, not {', '.join(now)}; give another --out"
-            )
+    def _facts(self) -> RunFacts:
+        return self._read("run.json", lambda data: msgspec.json.decode(data, type=RunFacts))
+
+    def _hold_to_images(self, facts: RunFacts) -> None:
+        known = self._facts()
         for one, other in zip(known.data, facts.data, strict=True):
             if one.sha256 != other.sha256:
                 raise RunError(f"{self.folder}: was trained on other images of {one.name}; give another --out")
-        if (known.initial_sha256 or known.initial_weights) != (facts.initial_sha256 or facts.initial_weights):
-            start = f"started from {known.initial_weights}, not {facts.initial_weights}"
-            raise RunError(f"{self.folder}: {start}; give the same --init, or another --out")
         if known.processes != facts.processes:
             log.warning(
                 "%d processes go on with what %d began: not to the same weights", facts.processes, known.processes
@@ -142,7 +148,10 @@ class RunDirectory:
 
     def forget_after(self, step: int) -> None:
         """Drop the lines of steps that the checkpoint does not have."""
-        kept = [line for line in self.metrics() if line.step <= step]
+        known = self.metrics()
+        kept = [line for line in known if line.step <= step]
+        if len(kept) == len(known):
+            return
         (self.folder / "metrics.jsonl").write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in kept))
 
     @contextmanager

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from safetensors import SafetensorError, safe_open
@@ -34,6 +35,7 @@ class _Run(msgspec.Struct, frozen=True):
 
     data: tuple[_Source, ...]
     initial_data: str = ""
+    initial_held_out_ids: str = ""
 
 
 class _Recipe(msgspec.Struct, frozen=True):
@@ -107,18 +109,31 @@ def _checkpoint_facts(path: Path) -> dict[str, str]:
         "config": msgspec.json.encode(recipe.network).decode(),
         "seed": str(recipe.seed),
         "training_data": ", ".join(names) or UNKNOWN["training_data"],
-        "held_out_ids": str(recipe.validation_ids),
+        "held_out_ids": fewer(str(recipe.validation_ids), known.initial_held_out_ids or str(recipe.validation_ids)),
         "input_height": str(recipe.size_hw[0]),
         "input_width": str(recipe.size_hw[1]),
     }
 
 
-def trained_on(path: Path) -> str:
-    """What weights to start from were trained on, as far as is known; data set after data set."""
+class Origin(NamedTuple):
+    """What weights to start from were trained on, data set after data set, and the people held out, as facts say."""
+
+    data: str
+    held_out_ids: str
+
+
+def origin(path: Path) -> Origin:
+    """Of weights that are none of ours (torchreid's) nothing is known."""
     try:
-        return read_facts(path)["training_data"]
+        facts = read_facts(path)
     except CheckpointError:
-        return f"(that of {path.name})"
+        return Origin(f"(that of {path.name})", UNKNOWN["held_out_ids"])
+    return Origin(facts["training_data"], facts["held_out_ids"])
+
+
+def fewer(first: str, second: str) -> str:
+    """The smaller of two `held_out_ids`; unknown if one is."""
+    return str(min(int(first), int(second))) if first.isdecimal() and second.isdecimal() else UNKNOWN["held_out_ids"]
 
 
 def save_weights(network: MSPF, path: Path, facts: Mapping[str, str], half: bool = True) -> None:

@@ -20,7 +20,7 @@ import cv2
 import msgspec
 import numpy as np
 import torch
-from progress import counting, make_bar
+from progress import counting, make_bar, stop
 from rich.console import Console
 from rich.progress import Progress
 
@@ -29,7 +29,7 @@ from mspf.datasets import Split, list_images
 from mspf.descriptors import Describe, exported_describer, part_describer, torch_describer
 from mspf.errors import MSPFError
 from mspf.figures import draw_cmc, draw_rankings
-from mspf.metrics import Described, rows_of, similarities
+from mspf.metrics import Described, rows_of
 from mspf.ranges import at_least, rate
 from mspf.reranking import reranked_distances
 from mspf.scoring import PROTOCOLS, Result, Settings, Stamp, choose_split, describe_split, score_described
@@ -119,8 +119,10 @@ def report(result: Result) -> str:
 def draw(path: Path, split: Split, query: Described, gallery: Described, settings: Settings) -> None:
     """The first answers to eight queries, spread evenly over those there are, in the order that is scored."""
     rows = np.unique(np.linspace(0, len(query) - 1, 8).astype(int)).tolist()
-    plain = (-block for block in similarities(query, gallery))
-    distances = rows_of(reranked_distances(query, gallery) if settings.rerank else plain, rows)
+    if settings.rerank:
+        distances = rows_of(reranked_distances(query, gallery), rows)
+    else:
+        distances = dict(zip(rows, -query.embeddings[rows] @ gallery.embeddings.T, strict=True))
     draw_rankings(path, split, query, gallery, distances, ignore_cameras=settings.ignore_cameras)
 
 
@@ -230,7 +232,7 @@ def main() -> None:
     except (MSPFError, OSError, ValueError, engines.EngineError) as error:
         sys.exit(f"evaluate: {error}")
     finally:
-        bar.stop()
+        stop(bar)
 
 
 if __name__ == "__main__":

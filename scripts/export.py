@@ -8,9 +8,9 @@ python scripts/export.py network.safetensors again.onnx    exported again, with 
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from make_golden import make_golden
@@ -23,7 +23,7 @@ from mspf.errors import MSPFError, RecipeError
 from mspf.export import RunTimeNetwork, export_onnx, metadata
 from mspf.network import MSPF
 from mspf.ranges import at_least
-from mspf.weights import load_weights, read_facts, save_weights
+from mspf.weights import fewer, load_weights, read_facts, save_weights
 from pipeline.errors import PipelineError
 
 
@@ -38,15 +38,13 @@ def describe_people(network: MSPF, images: ImageList, count: int, size_hw: tuple
 
 def fitted(trunk: MSPF, options: argparse.Namespace, size_hw: tuple[int, int]) -> MSPF:
     """The network with a head learnt on the people of `--fit`."""
-    images = [without_last(training_images(folder), options.held_out) for folder in named_folders(options.fit).values()]
-    people = [describe_people(trunk, listed, options.images, size_hw) for listed in images]
-    return with_compact_head(trunk, fit_head(people, HeadConfig(length=options.length, steps=options.steps)))
-
-
-def held_out(trained: Mapping[str, str], options: argparse.Namespace) -> str:
-    """How many people at the end of each data set neither the network nor its head was trained on."""
-    known = trained["held_out_ids"]
-    return str(min(int(known), options.held_out)) if options.fit and known.isdecimal() else known
+    images = [
+        without_last(training_images(folder), options.held_out or 0) for folder in named_folders(options.fit).values()
+    ]
+    people = [describe_people(trunk, listed, options.images or 10_000, size_hw) for listed in images]
+    given = {"length": options.length, "steps": options.steps}
+    config = msgspec.structs.replace(HeadConfig(), **{key: n for key, n in given.items() if n is not None})
+    return with_compact_head(trunk, fit_head(people, config))
 
 
 def export(options: argparse.Namespace) -> None:
@@ -64,13 +62,19 @@ def export(options: argparse.Namespace) -> None:
     except ValueError as error:
         raise RecipeError(f"--size: {error}") from error
     if not options.onnx.absolute().parent.is_dir():
-        raise RecipeError(f"{options.onnx}: no such folder; make it first")
+        raise RecipeError(f"{options.onnx.parent}: no such folder; make it first")
+    of_the_head = (options.length, options.steps, options.images, options.held_out)
+    if not options.fit and any(given is not None for given in of_the_head):
+        raise RecipeError("--length, --steps, --images and --held-out are of a head that is fitted; give --fit, too")
     if not options.fit and trunk.compact is None:
         raise RecipeError(f"{options.checkpoint} has no compact head; name training people with --fit [NAME=]DIR")
     network = fitted(trunk, options, size_hw) if options.fit else trunk
     facts = metadata(network, size_hw, trained["training_data"])
+    held_out_ids = trained["held_out_ids"]
+    if options.fit:
+        held_out_ids = fewer(held_out_ids, str(options.held_out or 0))
     head_fitted_to = ", ".join(named_folders(options.fit)) or trained.get("head_fitted_to", "unknown")
-    facts |= {"seed": trained["seed"], "head_fitted_to": head_fitted_to, "held_out_ids": held_out(trained, options)}
+    facts |= {"seed": trained["seed"], "head_fitted_to": head_fitted_to, "held_out_ids": held_out_ids}
     export_onnx(network, options.onnx, size_hw, facts)
     save_weights(network, options.onnx.with_suffix(".safetensors"), facts, half=not options.float32)
     with torch.inference_mode():
@@ -88,14 +92,14 @@ def main() -> None:
     parser.add_argument(
         "--fit", action="append", default=[], metavar="[NAME=]DIR", help="people; default: keep the head"
     )
-    parser.add_argument("--images", type=at_least(1), default=10_000, help="drawn from each data set, person by person")
-    parser.add_argument("--length", type=at_least(1), default=512)
     parser.add_argument(
-        "--steps", type=at_least(0), default=1200, help="that the compact head learns; 0: a projection alone"
+        "--images", type=at_least(1), help="10000 if left out; drawn from each data set, person by person"
     )
+    parser.add_argument("--length", type=at_least(1), help="of the descriptor; 512 if left out")
     parser.add_argument(
-        "--held-out", type=at_least(0), default=0, metavar="IDS", help="last people of each set left out"
+        "--steps", type=at_least(0), help="1200 if left out; that the compact head learns; 0: a projection alone"
     )
+    parser.add_argument("--held-out", type=at_least(0), metavar="IDS", help="last people of each set left out")
     parser.add_argument("--size", type=at_least(16), nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: as trained")
     parser.add_argument("--threads", type=at_least(1), default=1)
     parser.add_argument("--float32", action="store_true", help="store the .safetensors in float32, not half of it")

@@ -9,13 +9,20 @@ from mspf.run import Progress as Step
 
 
 def make_bar(console: Console, passing: bool = False) -> Progress:
-    """A bar that `training` or `counting` moves; `stop` it at the end.
+    """A bar that `training` or `counting` moves; `stop` it in the end.
 
     Args:
         passing: it vanishes when it is done.
     """
     times = (MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(BarColumn(), *times, TextColumn("{task.fields[note]}"), console=console, transient=passing)
+    columns = (BarColumn(), *times, TextColumn("{task.fields[note]}"))
+    return Progress(*columns, console=console, transient=passing, redirect_stdout=False)  # stdout may be a file
+
+
+def stop(bar: Progress) -> None:
+    """Leave the bar as it is, or vanish; nothing where it was never shown."""
+    if bar.live.is_started:
+        bar.stop()
 
 
 def training(bar: Progress, every: int = 10) -> Callable[[Step], None]:
@@ -31,13 +38,16 @@ def training(bar: Progress, every: int = 10) -> Callable[[Step], None]:
 
 
 def counting(bar: Progress, total: int, note: str) -> Callable[[int], None]:
-    """What moves a bar by so many of `total`."""
-    task = bar.add_task("", note=note, total=total)
+    """What moves a bar by so many of `total`; it stops at the last, so that what is printed then stands alone."""
+    task, left = bar.add_task("", note=note, total=total), total
 
     def watch(count: int) -> None:
+        nonlocal left
         bar.start()
         bar.advance(task, count)
-        if bar.tasks[task].finished:
+        left -= count
+        if left <= 0:
             bar.remove_task(task)
+            stop(bar)
 
     return watch

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 import torch
-from progress import make_bar, training
+from progress import make_bar, stop, training
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
@@ -41,6 +41,20 @@ def configure(recipe: Path, variant: Variant, seed: int, changes: Mapping[str, s
     """The recipe of one run: scored once, at its end."""
     config = read_recipe(recipe, {**changes, **variant.changes, "seed": str(seed)})
     return read_recipe(recipe, {**changes, **variant.changes, "seed": str(seed), "validate_every": str(config.epochs)})
+
+
+def without_repeats(study: Study, recipe: Path, changes: Mapping[str, str]) -> Study:
+    """The table without rows that this recipe makes the same as a row above.
+
+    Raises:
+        RecipeError: a row that this recipe cannot have.
+    """
+    rows: dict[TrainConfig, Variant] = {}
+    for variant in study.variants:
+        first = rows.setdefault(configure(recipe, variant, 0, changes), variant)
+        if first is not variant:
+            CONSOLE.print(f"{variant.name}: is the same as {first.name} by {recipe.name}, left out")
+    return msgspec.structs.replace(study, variants=tuple(rows.values()))
 
 
 def scores_of(
@@ -76,6 +90,7 @@ def run_all(options: argparse.Namespace, place: Place, stopped: Callable[[], boo
     protocol = f"Last {options.validation_ids} people of {', '.join(folders)} held out; {options.recipe.name}"
     protocol += f" with {changed}" if changed else ""
     protocol += f", from {options.init}" if options.init else ""
+    study = without_repeats(study, options.recipe, changes)
     scores: dict[str, list[Sequence[Score]]] = {variant.name: [] for variant in study.variants}
     for seed in range(options.seeds):
         for variant in study.variants:
@@ -87,7 +102,7 @@ def run_all(options: argparse.Namespace, place: Place, stopped: Callable[[], boo
             try:
                 done = train(config, folders, folder, place, options.init, stopped, training(bar))
             finally:
-                bar.stop()
+                stop(bar)
             if not done:
                 return False
             if place.share.rank == 0:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from progress import make_bar, training
+from progress import make_bar, stop, training
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -53,7 +53,7 @@ def main() -> None:
     except MSPFError as error:
         sys.exit(str(error))
     finally:
-        bar.stop()
+        stop(bar)
     if done and place.share.rank == 0:
         console.print(f"finished: the averaged weights are in {options.out / 'last.pt'}; scripts/export.py takes them")
     if not done:

@@ -148,6 +148,8 @@ def test_a_query_without_a_gallery_is_shown_how_to_score_everyone(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "camera"),
     [("c2_7", 2), ("C12_5", 12), ("door-c1", 1), ("cam2_1", 2), ("Camera_3 7", 3), ("c1s2_004", 1), ("pic_c3po", 0),
+     ("c1f003", 1), ("cam0_1", 0), ("0001_c012_00030600", 12), ("cam-2021-05-06_12", 0),
+     ("cam20240101121212123456", 0),
      ("c2", 2), ("anna", 0), ("2021", 0)],
 )  # fmt: skip
 def test_the_camera_of_an_own_photo_is_read_from_its_name(tmp_path: Path, name: str, camera: int) -> None:
@@ -224,6 +226,12 @@ def test_a_file_that_is_no_whole_image_is_named_in_the_error(tmp_path: Path, suf
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(ImageError, match=rf"0001_c1_1\{suffix}: not a whole image"):
         read_images([path], (16, 8))
+
+
+def test_what_stands_behind_a_whole_image_does_no_harm(tmp_path: Path) -> None:
+    (path,) = list_images(write(tmp_path, ["0001_c1_1.jpg"])).paths
+    path.write_bytes(path.read_bytes() + b"\xff\xd8\xff\xda a film that a phone adds")
+    assert read_images([path], (16, 8)).any()
 
 
 def test_a_file_that_is_gone_is_named_in_the_error(tmp_path: Path) -> None:

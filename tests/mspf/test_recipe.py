@@ -79,6 +79,30 @@ def test_a_change_that_makes_no_sense_is_named_as_it_was_given(change: str) -> N
         read_recipe(RECIPES[0], parse_changes([change]))
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (["network.patches=2", "lr=no"], "--set lr=no"),
+        (["network.width=0.25", "losses.width=3"], "--set losses.width=3"),
+        (["losses.metric=circle", "losses.triplet_on=necked", "lr=no"], "--set lr=no"),
+        (["losses.metric=circle", "lr=0.1"], "--set losses.metric=circle"),
+        (["lr=["], "--set lr=["),
+        (["milestones=[5, 3]"], "--set milestones=[5, 3]"),
+        (["network.compact=512"], "--set network.compact=512"),
+    ],
+)
+def test_of_several_changes_the_wrong_one_is_named(tmp_path: Path, changes: list[str], named: str) -> None:
+    with pytest.raises(RecipeError, match=rf"^{re.escape(named)}: "):
+        read_recipe(write(tmp_path, "losses: {triplet_on: raw}"), parse_changes(changes))
+
+
+def test_changes_that_need_one_another_go_together(tmp_path: Path) -> None:
+    path = write(tmp_path, "losses: {triplet_on: raw}")
+    changes = ["losses.metric=circle", "losses.triplet_on=necked", "network={width: 0.5}"]
+    config = read_recipe(path, parse_changes(changes))
+    assert (config.losses.metric, config.network.width, config.network.compact) == ("circle", 0.5, 0)
+
+
 def test_words_and_numbers_may_be_given_as_people_write_them() -> None:
     config = read_recipe(RECIPES[0], parse_changes(["lr=1e-3", "network.patches=2"]))
     assert (config.lr, config.network.patches) == (1e-3, "2")

@@ -1,5 +1,6 @@
 """Every row of every table is a network that can be built, and the table says what its seeds came to."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,16 @@ def test_a_change_of_the_recipe_names_a_folder_of_its_own() -> None:
     assert len(set(names)) == len(names)
     assert names[2] == "losses-classifier-cosine_classifier_lr-1.0"
     assert run_name(base, read_recipe(SMALL, {"seed": "3", "validate_every": "2"})) == "as_given"
+
+
+def test_rows_that_a_recipe_makes_the_same_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    reproduce = importlib.import_module("reproduce")
+    left = reproduce.without_repeats(STUDIES["recipe"], ROOT / "configs" / "train" / "best.yaml", {})
+    names = [variant.name for variant in STUDIES["recipe"].variants if variant not in left.variants]
+    assert names == ["GeM pooling", "cosine classifier"]
+    for recipe in (ROOT / "configs" / "train").glob("*.yaml"):
+        reproduce.without_repeats(STUDIES["recipe"], recipe, {})
 
 
 @pytest.mark.parametrize("key", ["seed", "validation_ids", "validate_every", "network.patches"])

@@ -1,5 +1,6 @@
 """A run learns, stops anywhere, goes on to the same weights, and hands them to the next recipe."""
 
+import platform
 import re
 import shutil
 import subprocess
@@ -10,19 +11,20 @@ import msgspec
 import pytest
 import torch
 
-from mspf.checkpoint import initialise, read_checkpoint
+from mspf.checkpoint import initialise, read_checkpoint, write_checkpoint
 from mspf.errors import CheckpointError, RecipeError, RunError
 from mspf.losses import LossConfig
 from mspf.network import MSPFConfig
 from mspf.photographs import Feed, Share, load_collection
 from mspf.recipe import SourceConfig, TrainConfig, read_recipe
 from mspf.run import Place, train
-from mspf.run_directory import RunDirectory
+from mspf.run_directory import RunDirectory, git_revision
 from mspf.training import Trainer
 from mspf.weights import file_sha256, load_weights, read_facts, save_weights
 from tests.mspf.people import market, write
 from tests.pipeline.disk import full_disk
 
+ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 HERE = Place(CPU)
 CONFIG = TrainConfig(
@@ -76,7 +78,7 @@ def test_a_run_leaves_recipe_data_metrics_curves_and_weights(straight: Path) -> 
     assert (facts["data"][0]["training_people"], facts["data"][0]["held_out_images"]) == (6, 8)
     assert len(facts["data"][0]["sha256"]) == 64
     assert facts["torch_version"] == torch.__version__
-    assert facts["python_version"] and facts["git_revision"] != "unknown"
+    assert (facts["python_version"], facts["git_revision"]) == (platform.python_version(), git_revision(ROOT))
     assert (straight / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((straight / "tensorboard").iterdir())) == 1
 
@@ -105,14 +107,14 @@ def test_another_seed_gives_other_weights(folders: dict[str, Path], straight: Pa
 def test_a_run_goes_on_with_its_own_recipe_and_data_alone(
     folders: dict[str, Path], straight: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(RunError, match=r"another recipe \(lr\).*give another --out"):
+    with pytest.raises(RunError, match=r"another recipe \(lr\); give the same, or another --out"):
         train(msgspec.structs.replace(CONFIG, lr=0.1), folders, straight, HERE)
     other = {"shop": market(tmp_path, people=9)}
     with pytest.raises(RunError, match="other images of shop"):
         train(CONFIG, other, straight, HERE)
     with pytest.raises(RunError, match="was trained on shop, not shop, mall"):
         train(CONFIG, folders | {"mall": other["shop"]}, straight, HERE)
-    with pytest.raises(RunError, match=r"started from none, not .*last\.pt; give the same --init"):
+    with pytest.raises(RunError, match=r"started from none, not from .*last\.pt; give the same"):
         train(CONFIG, folders, straight, HERE, init=straight / "last.pt")
 
 
@@ -139,21 +141,46 @@ def test_a_run_from_weights_says_what_these_were_trained_on(
     assert learnt["training_data"] == "mall (4 people, 16 images), shop (6 people, 24 images)"
     assert learnt["held_out_ids"] == "2"
 
+    everybody = msgspec.structs.replace(CONFIG, validation_ids=0, epochs=0.3)
+    train(everybody, other, tmp_path / "everybody", HERE)
+    train(CONFIG, folders, tmp_path / "again", HERE, init=tmp_path / "everybody" / "last.pt")
+    assert read_facts(tmp_path / "again" / "last.pt")["held_out_ids"] == "0"
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["with a digest", "as runs were before there were digests"])
+def test_a_run_from_weights_goes_on_from_the_same_alone(
+    folders: dict[str, Path], straight: Path, tmp_path: Path, old: bool
+) -> None:
+    start, out = tmp_path / "start.pt", tmp_path / "run"
+    shutil.copy(straight / "last.pt", start)
+    assert not train(CONFIG, folders, out, HERE, init=start, stopped=after(2))  # type: ignore[arg-type]
+    if old:
+        facts = msgspec.json.decode((out / "run.json").read_bytes())
+        new = {"initial_sha256", "initial_data", "initial_held_out_ids", "torch_version", "python_version"}
+        (out / "run.json").write_bytes(msgspec.json.encode({key: facts[key] for key in facts.keys() - new}))
+    with pytest.raises(RunError, match=r"started from .*start\.pt.*, not from none"):
+        train(CONFIG, folders, out, HERE)
+    assert train(CONFIG, folders, out, HERE, init=start)
+    if not old:
+        write_checkpoint(start, read_checkpoint(start) | {"steps": 0})
+        with pytest.raises(RunError, match=r"start\.pt as it was then, not from .*start\.pt as it is now"):
+            train(CONFIG, folders, out, HERE, init=start)
+
 
 def test_a_finished_run_stays_as_it_is(
     folders: dict[str, Path], straight: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = {path: path.stat().st_mtime_ns for path in straight.rglob("*") if path.name != "metrics.jsonl"}
+    before = {path: path.stat().st_mtime_ns for path in straight.rglob("*")}
     with caplog.at_level("INFO"):
         assert train(CONFIG, folders, straight, HERE)
     assert "finished already" in caplog.text
-    assert before == {path: path.stat().st_mtime_ns for path in straight.rglob("*") if path.name != "metrics.jsonl"}
+    assert before == {path: path.stat().st_mtime_ns for path in straight.rglob("*")}
 
 
 def test_what_is_wrong_with_weights_is_said_before_images_are_read(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere\.pt: No such file"):
         train(CONFIG, {"shop": tmp_path / "no data"}, tmp_path / "run", HERE, init=tmp_path / "nowhere.pt")
-    with pytest.raises(CheckpointError, match=r"net\.onnx: an exported network cannot be trained"):
+    with pytest.raises(CheckpointError, match=r"net\.onnx: an exported network is no weights any more"):
         train(CONFIG, {"shop": tmp_path / "no data"}, tmp_path / "run", HERE, init=tmp_path / "net.onnx")
 
 

@@ -119,6 +119,10 @@ def test_weights_with_a_head_are_exported_again_as_they_are_and_without_one_need
     torch.testing.assert_close(again.compact.weight, network.compact.weight, rtol=1e-3, atol=1e-3)
     assert engines.load(tmp_path / "again.onnx").metadata["head_fitted_to"] == "those people"
 
+    with pytest.raises(SystemExit, match="are of a head that is fitted; give --fit, too"):
+        run("export", tmp_path / "first.safetensors", tmp_path / "again.onnx", "--length", 4)
+    with pytest.raises(SystemExit, match="nowhere: no such folder"):
+        run("export", tmp_path / "first.safetensors", tmp_path / "nowhere" / "again.onnx")
     save_weights(MSPF(MSPFConfig(width=0.25, patches="none", compact=0)), tmp_path / "bare.safetensors", facts)
     with pytest.raises(SystemExit, match=r"bare\.safetensors has no compact head; name training people with --fit"):
         run("export", tmp_path / "bare.safetensors", tmp_path / "bare.onnx")
