@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED_REID = {name: WEIGHTS / f"{name}.onnx" for name in ("mspf_x0_25", "mspf_x0_5")}
-DEFAULT_REID = SHIPPED_REID["mspf_x0_25"]
+DEFAULT_REID = SHIPPED_REID["mspf_x0_5"]
 
 
 def resolve_reid(model: str) -> Path:

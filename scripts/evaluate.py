@@ -135,7 +135,8 @@ def picture_name(number: int, result: Result) -> str:
 def warn_of_training_people(path: Path, data: str, ids: int, held_out: str) -> None:
     """Say that a held-out split may be none."""
     if held_out.isdecimal() and int(held_out) < ids:
-        told = f"{path} was trained without the last {held_out} people of its data sets, not the last {ids}"
+        whom = f"all but the last {held_out}" if int(held_out) else "all"
+        told = f"{path} was trained on {whom} of the people of its data sets, {ids} are asked for"
         print(f"evaluate: {told}; if {data} is one of these, the score flatters", file=sys.stderr)
 
 
