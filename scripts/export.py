@@ -26,6 +26,8 @@ from mspf.ranges import at_least
 from mspf.weights import fewer, load_weights, read_facts, save_weights
 from pipeline.errors import PipelineError
 
+IMAGES = 10_000  # that a head is fitted to, of each data set
+
 
 def describe_people(network: MSPF, images: ImageList, count: int, size_hw: tuple[int, int]) -> People:
     """Full descriptors of people drawn at random until they have `count` images."""
@@ -36,12 +38,30 @@ def describe_people(network: MSPF, images: ImageList, count: int, size_hw: tuple
     return People(torch.from_numpy(full.embeddings), full.pids)
 
 
+def check(trunk: MSPF, options: argparse.Namespace, size_hw: tuple[int, int]) -> None:
+    """
+    Raises:
+        RecipeError: these weights cannot be exported by these options.
+    """
+    try:
+        trunk.config.check_size(size_hw)
+    except ValueError as error:
+        raise RecipeError(f"--size: {error}") from error
+    if not options.onnx.absolute().parent.is_dir():
+        raise RecipeError(f"{options.onnx.parent}: no such folder; make it first")
+    of_the_head = (options.length, options.steps, options.images, options.held_out)
+    if not options.fit and any(given is not None for given in of_the_head):
+        raise RecipeError("--length, --steps, --images and --held-out are of a head that is fitted; give --fit, too")
+    if not options.fit and trunk.compact is None:
+        raise RecipeError(f"{options.checkpoint} has no compact head; name training people with --fit [NAME=]DIR")
+
+
 def fitted(trunk: MSPF, options: argparse.Namespace, size_hw: tuple[int, int]) -> MSPF:
     """The network with a head learnt on the people of `--fit`."""
     images = [
         without_last(training_images(folder), options.held_out or 0) for folder in named_folders(options.fit).values()
     ]
-    people = [describe_people(trunk, listed, options.images or 10_000, size_hw) for listed in images]
+    people = [describe_people(trunk, listed, options.images or IMAGES, size_hw) for listed in images]
     given = {"length": options.length, "steps": options.steps}
     config = msgspec.structs.replace(HeadConfig(), **{key: n for key, n in given.items() if n is not None})
     return with_compact_head(trunk, fit_head(people, config))
@@ -57,17 +77,7 @@ def export(options: argparse.Namespace) -> None:
     trained = read_facts(options.checkpoint)
     size_hw = tuple(options.size or (int(trained["input_height"]), int(trained["input_width"])))
     trunk = load_weights(options.checkpoint)
-    try:
-        trunk.config.check_size(size_hw)
-    except ValueError as error:
-        raise RecipeError(f"--size: {error}") from error
-    if not options.onnx.absolute().parent.is_dir():
-        raise RecipeError(f"{options.onnx.parent}: no such folder; make it first")
-    of_the_head = (options.length, options.steps, options.images, options.held_out)
-    if not options.fit and any(given is not None for given in of_the_head):
-        raise RecipeError("--length, --steps, --images and --held-out are of a head that is fitted; give --fit, too")
-    if not options.fit and trunk.compact is None:
-        raise RecipeError(f"{options.checkpoint} has no compact head; name training people with --fit [NAME=]DIR")
+    check(trunk, options, size_hw)
     network = fitted(trunk, options, size_hw) if options.fit else trunk
     facts = metadata(network, size_hw, trained["training_data"])
     held_out_ids = trained["held_out_ids"]
@@ -92,12 +102,11 @@ def main() -> None:
     parser.add_argument(
         "--fit", action="append", default=[], metavar="[NAME=]DIR", help="people; default: keep the head"
     )
+    head = HeadConfig()
+    parser.add_argument("--images", type=at_least(1), help=f"of each data set, person by person (default: {IMAGES})")
+    parser.add_argument("--length", type=at_least(1), help=f"of the descriptor (default: {head.length})")
     parser.add_argument(
-        "--images", type=at_least(1), help="10000 if left out; drawn from each data set, person by person"
-    )
-    parser.add_argument("--length", type=at_least(1), help="of the descriptor; 512 if left out")
-    parser.add_argument(
-        "--steps", type=at_least(0), help="1200 if left out; that the compact head learns; 0: a projection alone"
+        "--steps", type=at_least(0), help=f"that the head learns, 0: a projection (default: {head.steps})"
     )
     parser.add_argument("--held-out", type=at_least(0), metavar="IDS", help="last people of each set left out")
     parser.add_argument("--size", type=at_least(16), nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: as trained")
