@@ -23,6 +23,7 @@ class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             large mean, at unit length nothing is left to tell them apart, and the triplets never learn.
         patch_head: f_M has a neck and a head of its own in training (not in the paper). Measured from scratch: without,
             f_G explains the labels first and the patch bodies unlearn what they start with.
+        global_head: the same for f_G: once f_M explains the labels better, the loss of g leaves f_G where it is.
         centre_lr: of the centres' own SGD, on the gradient of the unweighted loss.
     """
 
@@ -35,6 +36,7 @@ class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     margin: NotNegative = 0.3
     triplet_on: Literal["raw", "unit", "necked"] = "raw"
     patch_head: bool = False
+    global_head: bool = False
     centre: NotNegative = 0.0007
     centre_lr: NotNegative = 0.5
 
@@ -144,7 +146,7 @@ class Head(nn.Module):
 
 
 class MSPFLoss(nn.Module):
-    """The mean of the losses of g and f_L, and with `patch_head` of f_M; a feature of length 0 has no loss."""
+    """The mean of the losses of g and f_L, and where they have heads of f_M and f_G; a feature of length 0 has none."""
 
     def __init__(self, network: MSPF, classes: int, config: LossConfig) -> None:
         super().__init__()
@@ -155,11 +157,14 @@ class MSPFLoss(nn.Module):
         self.local = Head(shape.local_length, classes, config) if shape.local_length else None
         self.patches = Head(patch_length, classes, config) if config.patch_head and patch_length else None
         self.patch_neck = nn.BatchNorm1d(patch_length, affine=False)
+        has_whole = config.global_head and patch_length and shape.global_length
+        self.whole = Head(shape.global_length, classes, config) if has_whole else None
+        self.whole_neck = nn.BatchNorm1d(shape.global_length, affine=False)
 
     @property
     def heads(self) -> list[Head]:
         """Those that there are."""
-        return [head for head in (self.fused, self.local, self.patches) if head is not None]
+        return [head for head in (self.fused, self.local, self.patches, self.whole) if head is not None]
 
     def forward(self, network: MSPF, features: Features, labels: Tensor) -> Tensor:
         """Features of a batch and their labels (B,) -> scalar."""
@@ -170,6 +175,9 @@ class MSPFLoss(nn.Module):
         if self.patches is not None:
             f_patches = fused[:, self.global_length :]
             losses.append(self.patches(f_patches, self.patch_neck(f_patches), labels))
+        if self.whole is not None:
+            f_whole = fused[:, : self.global_length]
+            losses.append(self.whole(f_whole, self.whole_neck(f_whole), labels))
         return torch.stack(losses).mean()
 
     def unweigh_centres(self) -> None:
