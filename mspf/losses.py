@@ -118,13 +118,16 @@ class Head(nn.Module):
         nn.init.normal_(self.classifier.weight, std=0.001)
         self.centre = CentreLoss(classes, length).requires_grad_(config.centre > 0)
 
-    def forward(self, features: Tensor, necked: Tensor, labels: Tensor) -> Tensor:
-        """Features before and after the neck (B, D), labels (B,) -> scalar."""
+    def forward(self, features: Tensor, necked: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Features before and after the neck (B, D), labels (B,) -> what is summed, scalars with their weights."""
         config = self.config
         logits = self._logits(necked, labels).float()
-        loss = functional.cross_entropy(logits, labels, label_smoothing=config.smoothing)
-        loss = loss + config.triplet * self._metric(necked if config.triplet_on == "necked" else features, labels)
-        return loss + config.centre * self.centre(features, labels) if config.centre else loss
+        compared = necked if config.triplet_on == "necked" else features
+        parts = {
+            "cross_entropy": functional.cross_entropy(logits, labels, label_smoothing=config.smoothing),
+            config.metric: config.triplet * self._metric(compared, labels),
+        }
+        return parts | {"centre": config.centre * self.centre(features, labels)} if config.centre else parts
 
     def _logits(self, necked: Tensor, labels: Tensor) -> Tensor:
         """(B, classes)."""
@@ -146,7 +149,11 @@ class Head(nn.Module):
 
 
 class MSPFLoss(nn.Module):
-    """The mean of the losses of g and f_L, and where they have heads of f_M and f_G; a feature of length 0 has none."""
+    """The mean of the losses of g and f_L, and where they have heads of f_M and f_G; a feature of length 0 has none.
+
+    Attributes:
+        parts: what the last batch's losses were summed of, detached, as "g/cross_entropy".
+    """
 
     def __init__(self, network: MSPF, classes: int, config: LossConfig) -> None:
         super().__init__()
@@ -160,6 +167,7 @@ class MSPFLoss(nn.Module):
         has_whole = config.global_head and patch_length and shape.global_length
         self.whole = Head(shape.global_length, classes, config) if has_whole else None
         self.whole_neck = nn.BatchNorm1d(shape.global_length, affine=False)
+        self.parts: dict[str, Tensor] = {}
 
     @property
     def heads(self) -> list[Head]:
@@ -169,16 +177,17 @@ class MSPFLoss(nn.Module):
     def forward(self, network: MSPF, features: Features, labels: Tensor) -> Tensor:
         """Features of a batch and their labels (B,) -> scalar."""
         fused, local = features.fused.float(), features.local.float()
-        losses = [self.fused(fused, network.fused_neck(fused), labels)]
+        heads = {"g": self.fused(fused, network.fused_neck(fused), labels)}
         if self.local is not None:
-            losses.append(self.local(local, network.local_neck(local), labels))
+            heads["f_L"] = self.local(local, network.local_neck(local), labels)
         if self.patches is not None:
             f_patches = fused[:, self.global_length :]
-            losses.append(self.patches(f_patches, self.patch_neck(f_patches), labels))
+            heads["f_M"] = self.patches(f_patches, self.patch_neck(f_patches), labels)
         if self.whole is not None:
             f_whole = fused[:, : self.global_length]
-            losses.append(self.whole(f_whole, self.whole_neck(f_whole), labels))
-        return torch.stack(losses).mean()
+            heads["f_G"] = self.whole(f_whole, self.whole_neck(f_whole), labels)
+        self.parts = {f"{name}/{part}": x.detach() for name, parts in heads.items() for part, x in parts.items()}
+        return torch.stack([torch.stack(list(parts.values())).sum() for parts in heads.values()]).mean()
 
     def unweigh_centres(self) -> None:
         """Divide the centres' gradients by the weight that their loss had: they follow the unweighted one."""

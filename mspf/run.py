@@ -161,13 +161,14 @@ class _Loop:
 
     def _record(self, scored: bool, board: "SummaryWriter | None") -> None:
         """A line of metrics; every process sees a loss that is no number, the one with a board writes."""
-        loss, trainer = self.trainer.take_mean_loss(), self.trainer
+        trainer = self.trainer
+        loss, parts = trainer.take_mean_loss()
         epoch = trainer.steps / self.per_epoch
         spent = time.monotonic() - self.timed_from
         speed = (trainer.steps - self.timed_step) * self.config.batch_images / max(spent, 1e-9)
         if board:
             scores = validate(trainer.averaged, self.held_out) if scored else []
-            line = Metrics(epoch, trainer.steps, loss, learning_rate(self.config, epoch), speed, scores)
+            line = Metrics(epoch, trainer.steps, loss, learning_rate(self.config, epoch), speed, scores, parts)
             self.directory.add(line, board, draw=scored)
             told = "".join(f", {s.name} {100 * s.rank1:.1f}/{100 * s.mean_ap:.1f}" for s in scores)
             log.info("epoch %.1f: loss %.3f, %.0f images/s%s", epoch, loss, speed, told)

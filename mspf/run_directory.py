@@ -44,7 +44,11 @@ class RunFacts(msgspec.Struct, frozen=True):
 
 
 class Metrics(msgspec.Struct, frozen=True):
-    """One line of metrics.jsonl: an epoch, or the part of one since the last line."""
+    """One line of metrics.jsonl: an epoch, or the part of one since the last line.
+
+    Attributes:
+        loss: the mean of those of g, f_L and whatever else has a head; loss_parts: what each is the sum of.
+    """
 
     epoch: float
     step: int
@@ -52,6 +56,7 @@ class Metrics(msgspec.Struct, frozen=True):
     lr: float
     images_per_s: float
     scores: list[Score] = []
+    loss_parts: dict[str, float] = {}
 
 
 def git_revision(folder: Path) -> str:
@@ -177,6 +182,8 @@ class RunDirectory:
             raise RunError(f"{self.folder}: {error.strerror}; free some room and run the same again") from error
         for name in ("loss", "lr", "images_per_s"):
             board.add_scalar(name, getattr(line, name), line.step)
+        for name, value in line.loss_parts.items():
+            board.add_scalar(f"loss_of_{name}", value, line.step)
         for score in line.scores:
             board.add_scalar(f"rank1/{score.name}", score.rank1, line.step)
             board.add_scalar(f"mAP/{score.name}", score.mean_ap, line.step)

@@ -63,6 +63,7 @@ class Trainer:
             self.objective = DistributedDataParallel(self.objective)
         self.steps = 0
         self.loss_sum = torch.zeros((), device=device)
+        self.part_sums: dict[str, Tensor] = {}
         self.losses_summed = 0
         self._averaged_tensors, self._network_tensors = _floating(self.averaged), _floating(self.network)
         self.restart_average()
@@ -94,6 +95,7 @@ class Trainer:
         self.steps += 1
         self._average()
         self.loss_sum += loss.detach()
+        self.part_sums = {name: self.part_sums.get(name, 0) + part for name, part in self.losses.parts.items()}
         self.losses_summed += 1
         return loss.detach()
 
@@ -103,13 +105,15 @@ class Trainer:
         decay = min(self.config.ema, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(self._averaged_tensors, self._network_tensors, 1 - decay)
 
-    def take_mean_loss(self) -> float:
-        """The mean loss since the last call; see `check`."""
+    def take_mean_loss(self) -> tuple[float, dict[str, float]]:
+        """The mean loss since the last call, and those of its parts; see `check`."""
         self.check()
-        mean = float(self.loss_sum) / max(self.losses_summed, 1)
+        count = max(self.losses_summed, 1)
+        mean, parts = float(self.loss_sum) / count, {name: float(x) / count for name, x in self.part_sums.items()}
         self.loss_sum.zero_()
+        self.part_sums = {}
         self.losses_summed = 0
-        return mean
+        return mean, parts
 
     def check(self) -> None:
         """
@@ -128,6 +132,7 @@ class Trainer:
         return {name: getattr(self, name).state_dict() for name in modules} | {
             "steps": self.steps,
             "loss_sum": self.loss_sum,
+            "part_sums": self.part_sums,
             "losses_summed": self.losses_summed,
             "config": msgspec.json.encode(self.config).decode(),
         }
@@ -138,6 +143,7 @@ class Trainer:
             getattr(self, name).load_state_dict(state[name])
         self.steps, self.losses_summed = state["steps"], state["losses_summed"]
         self.loss_sum = state["loss_sum"].to(self.device)
+        self.part_sums = {name: x.to(self.device) for name, x in state.get("part_sums", {}).items()}
 
 
 def _floating(module: nn.Module) -> list[Tensor]:

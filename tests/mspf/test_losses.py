@@ -102,13 +102,14 @@ def test_a_metric_over_angles_wants_unit_rows() -> None:
     ("config", "shape"),
     [
         (LossConfig(), MSPFConfig(width=0.25, compact=0)),
-        (LossConfig(triplet_on="necked", patch_head=True, global_head=True), MSPFConfig(width=0.25, compact=0, pool="gem")),
+        (LossConfig(triplet_on="necked", patch_head=True, global_head=True),
+         MSPFConfig(width=0.25, compact=0, pool="gem")),
         (LossConfig(triplet_on="unit", centre=0.0, metric="circle", classifier="cosine"),
          MSPFConfig(width=0.25, compact=0, patches="none", whole="osnet")),
         (LossConfig(triplet_on="necked", metric="multi-similarity"),
          MSPFConfig(width=0.25, compact=0, patches="2", whole="none")),
     ],
-    ids=["paper", "necked, heads of f_M and f_G, GeM", "unit, circle, cosine, OSNet alone", "multi-similarity, patches alone"],
+    ids=["paper", "necked, four heads, GeM", "unit, circle, cosine, OSNet alone", "multi-similarity, patches alone"],
 )  # fmt: skip
 def test_the_whole_loss_reaches_every_trained_weight(config: LossConfig, shape: MSPFConfig) -> None:
     network = MSPF(shape)

@@ -73,6 +73,9 @@ def test_a_run_leaves_recipe_data_metrics_curves_and_weights(straight: Path) -> 
 
     assert [(line.epoch, line.step) for line in lines] == [(1.0, 3), (2.0, 6)]
     assert lines[-1].scores[0].queries == 8
+    parts = lines[-1].loss_parts
+    assert set(parts) == {f"{head}/{part}" for head in ("g", "f_L") for part in ("cross_entropy", "triplet", "centre")}
+    assert sum(parts.values()) / 2 == pytest.approx(lines[-1].loss, rel=1e-5)
     assert msgspec.yaml.decode((straight / "config.yaml").read_bytes(), type=TrainConfig) == CONFIG
     facts = msgspec.json.decode((straight / "run.json").read_bytes())
     assert (facts["data"][0]["training_people"], facts["data"][0]["held_out_images"]) == (6, 8)
@@ -93,8 +96,8 @@ def test_a_run_that_is_stopped_and_goes_on_ends_at_the_very_same_weights(
 
     assert_same_weights(straight, tmp_path)
     first, second = (RunDirectory(folder).metrics() for folder in (straight, tmp_path))
-    assert [(line.step, line.loss, line.scores) for line in first] == [
-        (line.step, line.loss, line.scores) for line in second
+    assert [(line.step, line.loss, line.loss_parts, line.scores) for line in first] == [
+        (line.step, line.loss, line.loss_parts, line.scores) for line in second
     ]
 
 
@@ -244,7 +247,9 @@ def test_every_recipe_takes_finite_steps(folders: dict[str, Path], name: str) ->
     for step in range(2):
         trainer.step(feed.batch(step), config.warmup_epochs)
 
-    assert trainer.take_mean_loss() > 0
+    mean, parts = trainer.take_mean_loss()
+    assert mean > 0
+    assert parts.keys() >= {"g/cross_entropy", "f_L/cross_entropy"}
 
 
 def test_centres_move_with_their_own_rate(folders: dict[str, Path]) -> None:
