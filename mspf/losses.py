@@ -164,9 +164,9 @@ class MSPFLoss(nn.Module):
         self.local = Head(shape.local_length, classes, config) if shape.local_length else None
         self.patches = Head(patch_length, classes, config) if config.patch_head and patch_length else None
         self.patch_neck = nn.BatchNorm1d(patch_length, affine=False)
-        has_whole = config.global_head and patch_length and shape.global_length
-        self.whole = Head(shape.global_length, classes, config) if has_whole else None
-        self.whole_neck = nn.BatchNorm1d(shape.global_length, affine=False)
+        beside = config.global_head and patch_length and shape.global_length  # alone, f_G is g
+        self.whole = Head(shape.global_length, classes, config) if beside else None
+        self.whole_neck = nn.BatchNorm1d(shape.global_length, affine=False) if beside else nn.Identity()
         self.parts: dict[str, Tensor] = {}
 
     @property

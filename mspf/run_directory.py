@@ -208,7 +208,7 @@ def draw_curves(lines: Sequence[Metrics], path: Path) -> None:
         at = [line.epoch for line in scored]
         right.plot(at, [100 * line.scores[number].rank1 for line in scored], ".-", label=f"{name} rank-1")
         right.plot(at, [100 * line.scores[number].mean_ap for line in scored], ".--", label=f"{name} mAP")
-    right.set(xlabel="epoch", ylabel="held-out people, per cent", ylim=(0, 100))
+    right.set(xlabel="epoch", ylabel="held-out people, per cent", xlim=left.get_xlim(), ylim=(0, 100))
     if scored:
         right.legend()
     figure.savefig(path)
