@@ -156,8 +156,11 @@ def _load_all(title: str, module: nn.Module, state: Mapping[str, Tensor]) -> Non
     log.info("%s: %d of %d tensors match; missing: %s", title, len(own) - len(missing), len(own), by_module(missing))
 
 
-def load_overlap(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+def load_overlap(module: nn.Module, state: Mapping[str, Tensor], bodies: tuple[str, ...] = ()) -> list[str]:
     """Copy what a checkpoint has; of necks and classifiers that grew (new people, new levels) the leading block.
+
+    Args:
+        bodies: how the names begin of what is of one width only.
 
     Returns: the names that the checkpoint does not have.
 
@@ -170,7 +173,7 @@ def load_overlap(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     unused = [name for name in state if name not in own]
     if len(missing) == len(own):
         raise CheckpointError(f"checkpoint does not fit: missing {missing[:3]} ...; it has {unused[:3]} ...")
-    if wider := [name for name in resized if name.startswith(("whole.", "patch_bodies."))]:
+    if wider := [name for name in resized if name.startswith(bodies)]:
         name = wider[0]
         wanted, given = tuple(own[name].shape), tuple(state[name].shape)
         raise CheckpointError(
@@ -202,7 +205,7 @@ def initialise(network: MSPF, losses: nn.Module, path: Path, reseed_patches: boo
     """
     state = read_checkpoint(path)
     if "averaged" in state:
-        missing = load_overlap(network, state["averaged"])
+        missing = load_overlap(network, state["averaged"], ("whole.", "patch_bodies."))
         if reseed_patches or any(name.startswith("patch_bodies") for name in missing):
             network.seed_patch_bodies()
         if "losses" in state:

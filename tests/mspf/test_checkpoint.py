@@ -94,11 +94,14 @@ def test_an_osnet_of_another_width_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_of_ours_of_another_width_are_refused_and_others_named_by_module(
+    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     network = MSPF(MSPFConfig(width=0.25, patches="none", compact=0))
+    wider = MSPF(MSPFConfig(width=0.5, patches="none", compact=0)).state_dict()
+    write_checkpoint(tmp_path / "last.pt", {"averaged": wider})
     with pytest.raises(CheckpointError, match=r"whole\..* wanted .*; set network.width"):
-        load_overlap(network, MSPF(MSPFConfig(width=0.5, patches="none", compact=0)).state_dict())
+        initialise(network, MSPFLoss(network, 4, LossConfig()), tmp_path / "last.pt")
     with caplog.at_level(logging.INFO):
         load_overlap(MSPF(MSPFConfig(width=0.25, compact=0)), network.state_dict())
     told = r"resized: fused_neck \(4\), missing: patch_bodies\.0 \(\d+\), patch_bodies\.1 \(\d+\), unused: none"

@@ -13,8 +13,8 @@ import torch
 
 from mspf.checkpoint import initialise, read_checkpoint, write_checkpoint
 from mspf.errors import CheckpointError, RecipeError, RunError
-from mspf.losses import LossConfig
-from mspf.network import MSPFConfig
+from mspf.losses import LossConfig, MSPFLoss
+from mspf.network import MSPF, MSPFConfig
 from mspf.photographs import Feed, Share, load_collection
 from mspf.recipe import SourceConfig, TrainConfig, read_recipe
 from mspf.run import Place, train
@@ -336,6 +336,17 @@ def test_new_patch_levels_start_as_the_global_body_and_new_people_after_the_old(
     torch.testing.assert_close(
         grown.losses.local.classifier.weight[:6].detach(), state["losses"]["local.classifier.weight"]
     )
+
+
+def test_every_head_takes_new_people_after_the_old(tmp_path: Path) -> None:
+    network, config = MSPF(MSPFConfig(width=0.25, compact=0)), LossConfig(patch_head=True, global_head=True)
+    old, new = (MSPFLoss(network, classes, config) for classes in (3, 5))
+    write_checkpoint(tmp_path / "last.pt", {"averaged": network.state_dict(), "losses": old.state_dict()})
+    initialise(network, new, tmp_path / "last.pt")
+
+    assert len(new.heads) == 4
+    for before, after in zip(old.heads, new.heads, strict=True):
+        torch.testing.assert_close(after.classifier.weight[:3], before.classifier.weight)
 
 
 def test_patch_bodies_can_be_seeded_again(tmp_path: Path, folders: dict[str, Path]) -> None:
