@@ -160,12 +160,12 @@ def load_overlap(module: nn.Module, state: Mapping[str, Tensor], bodies: tuple[s
     """Copy what a checkpoint has; of necks and classifiers that grew (new people, new levels) the leading block.
 
     Args:
-        bodies: how the names begin of what is of one width only.
+        bodies: what the names begin with of tensors that must have the shape they have in the checkpoint.
 
     Returns: the names that the checkpoint does not have.
 
     Raises:
-        CheckpointError: nothing matched, or its bodies are of another width.
+        CheckpointError: nothing matched, or `bodies` are of another width.
     """
     own = module.state_dict()
     missing = [name for name in own if name not in state]

@@ -1,4 +1,4 @@
-"""What MSPF minimises: smoothed cross-entropy, batch-hard triplets and centres, averaged over its two heads."""
+"""What MSPF minimises: smoothed cross-entropy, batch-hard triplets and centres, averaged over its heads."""
 
 from typing import Literal, cast
 
@@ -23,7 +23,8 @@ class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             large mean, at unit length nothing is left to tell them apart, and the triplets never learn.
         patch_head: f_M has a neck and a head of its own in training (not in the paper). Measured from scratch: without,
             f_G explains the labels first and the patch bodies unlearn what they start with.
-        global_head: the same for f_G: once f_M explains the labels better, the loss of g leaves f_G where it is.
+        global_head: the same for f_G beside patch levels, without which f_G is g. Measured: with the loss of g alone
+            f_G stops to improve while f_M goes on, with a head of its own it does not (docs/mspf.md).
         centre_lr: of the centres' own SGD, on the gradient of the unweighted loss.
     """
 
@@ -119,7 +120,7 @@ class Head(nn.Module):
         self.centre = CentreLoss(classes, length).requires_grad_(config.centre > 0)
 
     def forward(self, features: Tensor, necked: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Features before and after the neck (B, D), labels (B,) -> what is summed, scalars with their weights."""
+        """Features before and after the neck (B, D), labels (B,) -> each term of the loss, weighted, by its name."""
         config = self.config
         logits = self._logits(necked, labels).float()
         compared = necked if config.triplet_on == "necked" else features
@@ -152,7 +153,8 @@ class MSPFLoss(nn.Module):
     """The mean of the losses of g and f_L, and where they have heads of f_M and f_G; a feature of length 0 has none.
 
     Attributes:
-        parts: what the last batch's losses were summed of, detached, as "g/cross_entropy".
+        parts: of the last batch, detached, as "g/cross_entropy": what the losses of the heads are the sums of; in
+            several processes, of this one's images. {} before the first.
     """
 
     def __init__(self, network: MSPF, classes: int, config: LossConfig) -> None:
@@ -164,9 +166,9 @@ class MSPFLoss(nn.Module):
         self.local = Head(shape.local_length, classes, config) if shape.local_length else None
         self.patches = Head(patch_length, classes, config) if config.patch_head and patch_length else None
         self.patch_neck = nn.BatchNorm1d(patch_length, affine=False)
-        beside = config.global_head and patch_length and shape.global_length  # alone, f_G is g
-        self.whole = Head(shape.global_length, classes, config) if beside else None
-        self.whole_neck = nn.BatchNorm1d(shape.global_length, affine=False) if beside else nn.Identity()
+        has_whole = bool(config.global_head and patch_length and shape.global_length)
+        self.whole = Head(shape.global_length, classes, config) if has_whole else None
+        self.whole_neck = nn.BatchNorm1d(shape.global_length, affine=False) if has_whole else nn.Identity()
         self.parts: dict[str, Tensor] = {}
 
     @property
@@ -177,17 +179,17 @@ class MSPFLoss(nn.Module):
     def forward(self, network: MSPF, features: Features, labels: Tensor) -> Tensor:
         """Features of a batch and their labels (B,) -> scalar."""
         fused, local = features.fused.float(), features.local.float()
-        heads = {"g": self.fused(fused, network.fused_neck(fused), labels)}
+        terms = {"g": self.fused(fused, network.fused_neck(fused), labels)}
         if self.local is not None:
-            heads["f_L"] = self.local(local, network.local_neck(local), labels)
+            terms["f_L"] = self.local(local, network.local_neck(local), labels)
         if self.patches is not None:
             f_patches = fused[:, self.global_length :]
-            heads["f_M"] = self.patches(f_patches, self.patch_neck(f_patches), labels)
+            terms["f_M"] = self.patches(f_patches, self.patch_neck(f_patches), labels)
         if self.whole is not None:
             f_whole = fused[:, : self.global_length]
-            heads["f_G"] = self.whole(f_whole, self.whole_neck(f_whole), labels)
-        self.parts = {f"{name}/{part}": x.detach() for name, parts in heads.items() for part, x in parts.items()}
-        return torch.stack([torch.stack(list(parts.values())).sum() for parts in heads.values()]).mean()
+            terms["f_G"] = self.whole(f_whole, self.whole_neck(f_whole), labels)
+        self.parts = {f"{head}/{name}": x.detach() for head, of_head in terms.items() for name, x in of_head.items()}
+        return torch.stack([torch.stack(list(of_head.values())).sum() for of_head in terms.values()]).mean()
 
     def unweigh_centres(self) -> None:
         """Divide the centres' gradients by the weight that their loss had: they follow the unweighted one."""

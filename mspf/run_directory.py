@@ -47,7 +47,8 @@ class Metrics(msgspec.Struct, frozen=True):
     """One line of metrics.jsonl: an epoch, or the part of one since the last line.
 
     Attributes:
-        loss: the mean of those of g, f_L and whatever else has a head; loss_parts: what each is the sum of.
+        loss: the mean of those of g, f_L and whatever else has a head.
+        loss_parts: what each of them is the sum of, as "g/cross_entropy"; of several processes, the first one's.
     """
 
     epoch: float

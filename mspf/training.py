@@ -95,7 +95,8 @@ class Trainer:
         self.steps += 1
         self._average()
         self.loss_sum += loss.detach()
-        self.part_sums = {name: self.part_sums.get(name, 0) + part for name, part in self.losses.parts.items()}
+        if self.part_sums or not self.losses_summed:  # a checkpoint of before has none of its part of an epoch
+            self.part_sums = {name: self.part_sums.get(name, 0) + part for name, part in self.losses.parts.items()}
         self.losses_summed += 1
         return loss.detach()
 

@@ -93,6 +93,23 @@ def test_centres_follow_the_unweighted_loss_whatever_its_weight() -> None:
         torch.testing.assert_close(losses.fused.centre.centres.grad, plain.centres.grad)
 
 
+@pytest.mark.parametrize(
+    ("shape", "heads"),
+    [
+        (MSPFConfig(width=0.25, compact=0), {"g", "f_L", "f_M", "f_G"}),
+        (MSPFConfig(width=0.25, compact=0, patches="none"), {"g", "f_L"}),
+        (MSPFConfig(width=0.25, compact=0, whole="none"), {"g", "f_M"}),
+    ],
+)
+def test_features_that_there_are_have_heads_and_the_loss_is_their_mean(shape: MSPFConfig, heads: set[str]) -> None:
+    network = MSPF(shape)
+    losses = MSPFLoss(network, 3, LossConfig(patch_head=True, global_head=True, triplet=0.5, centre=0.01))
+    loss = losses(network, network.features(torch.randn(4, 3, 128, 64)), torch.tensor([0, 0, 2, 2]))
+
+    assert set(losses.parts) == {f"{head}/{part}" for head in heads for part in ("cross_entropy", "triplet", "centre")}
+    torch.testing.assert_close(sum(losses.parts.values()) / len(heads), loss.detach())
+
+
 def test_a_metric_over_angles_wants_unit_rows() -> None:
     with pytest.raises(msgspec.ValidationError, match="triplet_on"):
         msgspec.convert({"metric": "circle"}, LossConfig)
