@@ -24,7 +24,7 @@ class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         patch_head: f_M has a neck and a head of its own in training (not in the paper). Measured from scratch: without,
             f_G explains the labels first and the patch bodies unlearn what they start with.
         global_head: the same for f_G beside patch levels, without which f_G is g. Measured: with the loss of g alone
-            f_G stops to improve while f_M goes on, with a head of its own it does not (docs/mspf.md).
+            f_G stops improving while f_M goes on; with a head of its own it does not (docs/mspf.md).
         centre_lr: of the centres' own SGD, on the gradient of the unweighted loss.
     """
 
