@@ -64,7 +64,7 @@ def site_networks(site: Site) -> tuple[Wanted, Wanted]:
     """A site's detector and re-ID network as its settings say; a .pt is exported first.
 
     Raises:
-        ConfigError: the detector cannot be found or exported.
+        ConfigError: the detector cannot be found or exported, or `reid.model` names no network.
     """
     detector, reid = site.detector, site.reid
     return (

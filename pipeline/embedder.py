@@ -14,18 +14,25 @@ from engines.cuda import DeviceArray
 from engines.loading import BACKENDS
 from pipeline.config import ReidConfig
 from pipeline.datatypes import F32, U8
-from pipeline.errors import EngineFailure
+from pipeline.errors import ConfigError, EngineFailure
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parent / "weights"
-SHIPPED_REID = {name: WEIGHTS / f"{name}.onnx" for name in ("mspf_x0_25", "mspf_x0_5")}
+SHIPPED_REID = {name: WEIGHTS / f"{name}.onnx" for name in ("mspf_x0_25", "mspf_x0_25_rendered", "mspf_x0_5")}
 DEFAULT_REID = SHIPPED_REID["mspf_x0_5"]
 
 
 def resolve_reid(model: str) -> Path:
-    """The file of a shipped network, by its name or as "default"; else the file that `model` names."""
-    return SHIPPED_REID.get(model, DEFAULT_REID if model == "default" else Path(model))
+    """The file of a shipped network, by its name or as "default"; else the file that `model` names.
+
+    Raises:
+        ConfigError: neither a shipped network nor any file's name.
+    """
+    path = SHIPPED_REID.get(model, DEFAULT_REID if model == "default" else Path(model))
+    if not path.suffix:
+        raise ConfigError(f"reid.model: {model!r} is neither default, {', '.join(SHIPPED_REID)} nor an .onnx file")
+    return path
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +97,7 @@ class Embedder:
             threads: CPU threads for one call; 0 = one for each core.
 
         Raises:
+            ConfigError: `model` names no network.
             EngineFailure: missing, of the wrong kind, or not runnable here.
         """
         path = resolve_reid(config.model)

@@ -11,7 +11,7 @@ from engines import cuda
 from engines.engine import EngineError, TensorSpec
 from pipeline.config import ReidConfig
 from pipeline.embedder import Crop, Embedder
-from pipeline.errors import EngineFailure
+from pipeline.errors import ConfigError, EngineFailure
 from tests.engines import fake_gpu
 from tests.fakes import F32_TYPE, FakeEngine, colour_describer, picture, picture_spec, unit
 
@@ -126,6 +126,13 @@ def test_a_network_of_fixed_batch_is_refused():
 def test_a_missing_file_is_one_clear_error(tmp_path):
     with pytest.raises(EngineFailure, match=r"none\.onnx"):
         Embedder.load(ReidConfig(model=str(tmp_path / "none.onnx")))
+
+
+def test_a_misspelt_name_is_told_which_networks_ship():
+    with pytest.raises(
+        ConfigError, match=r"'mspf_x0_25_render' is neither default, .*mspf_x0_25_rendered.* nor an \.onnx"
+    ):
+        Embedder.load(ReidConfig(model="mspf_x0_25_render"))
 
 
 def test_a_network_that_fails_is_an_engine_failure():
