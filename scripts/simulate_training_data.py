@@ -1,7 +1,7 @@
 """Render training images: whole frames with boxes for the detector, crops of people for re-identification.
 
     python scripts/simulate_training_data.py detector OUT --images 1200 --split train --seed 1000
-    python scripts/simulate_training_data.py reid OUT --people 420 --seed 5000
+    python scripts/simulate_training_data.py reid OUT --people 480 --seed 5000
 
 detector: OUT/{images,labels}/SPLIT/*.jpg|txt in YOLO's format, one class; people less than 30 % visible or less than
 20 px tall have no label. reid: OUT/PPPPP_cC_N.jpg, person, camera, number; every person is seen by several cameras
@@ -181,7 +181,8 @@ def reid_crops(out: Path, people: int, seed: int, first_id: int) -> None:
             numbers = range(group + 1, min(group + PEOPLE_PER_GROUP, count) + 1)
             crops += group_crops(np.random.default_rng([scene_seed, 8, group]), studio, numbers, first_id + done)
         studio.close()
-        for name, crop in reversed(crops):  # the first person's files, which mark the scene as done, come last
+        # By name, backwards: the first person's files, which mark the scene as done, come last.
+        for name, crop in sorted(crops, key=lambda pair: pair[0], reverse=True):
             write_atomically(out / name, jpeg(crop))
         print(f"reid: {done + count} of {people} people", flush=True)
 
@@ -236,7 +237,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--images", type=int, default=1200)
     parser.add_argument("--split", default="train", choices=("train", "val"))
-    parser.add_argument("--people", type=int, default=420)
+    parser.add_argument("--people", type=int, default=480)
     parser.add_argument("--first-id", type=int, default=10001)
     parser.add_argument("--seed", type=int, default=1000)
     options = parser.parse_args()

@@ -128,11 +128,10 @@ def test_a_missing_file_is_one_clear_error(tmp_path):
         Embedder.load(ReidConfig(model=str(tmp_path / "none.onnx")))
 
 
-def test_a_misspelt_name_is_told_which_networks_ship():
-    with pytest.raises(
-        ConfigError, match=r"'mspf_x0_25_render' is neither default, .*mspf_x0_25_rendered.* nor an \.onnx"
-    ):
-        Embedder.load(ReidConfig(model="mspf_x0_25_render"))
+@pytest.mark.parametrize("name", ["mspf_x0_25_render", "mspf_x0.25"])
+def test_a_misspelt_name_is_told_which_networks_ship(name):
+    with pytest.raises(ConfigError, match=rf"'{name}' is neither default, .*mspf_x0_25_rendered.* nor an \.onnx"):
+        Embedder.load(ReidConfig(model=name))
 
 
 def test_a_network_that_fails_is_an_engine_failure():
