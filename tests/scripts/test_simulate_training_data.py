@@ -1,0 +1,95 @@
+"""Training images: what is rendered can be trained on, and a run that was stopped loses none of it."""
+
+import importlib
+import itertools
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+from mspf.datasets import training_images
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+PEOPLE = 6  # one group
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        return importlib.import_module("simulate_training_data")
+    finally:
+        sys.path.remove(str(SCRIPTS))
+
+
+@pytest.fixture(scope="module")
+def crops(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("crops")
+    script.reid_crops(out, PEOPLE, seed=1500, first_id=10001)
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_crops_are_a_data_set_of_people_seen_by_several_cameras(crops: Path):
+    images = training_images(crops)
+    assert np.unique(images.pids).tolist() == [*range(10001, 10001 + PEOPLE)]
+    assert all(len(np.unique(images.camids[images.pids == person])) > 1 for person in np.unique(images.pids))
+    assert min(cv2.imread(str(path)).shape[0] for path in images.paths) > 60
+
+
+@pytest.mark.parametrize("written", [1, 40])
+def test_a_run_that_was_stopped_goes_on_to_the_same_crops(script, tmp_path, monkeypatch, written):
+    """Two groups of six before two cameras, two crops each, in place of the slow renderer."""
+
+    class Studio:
+        def __init__(self, *_: object) -> None: ...
+        def close(self) -> None: ...
+
+    def group_crops(rng: np.random.Generator, _: Studio, numbers: range, first_id: int):
+        for camera, number, taken in itertools.product((1, 2), numbers, (1, 2)):
+            yield f"{first_id + number - 1:05d}_c{camera}_{taken}.jpg", rng.integers(0, 256, (9, 5, 3), np.uint8)
+
+    monkeypatch.setattr(script, "Studio", Studio)
+    monkeypatch.setattr(script, "group_crops", group_crops)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    script.reid_crops(whole, 12, seed=1500, first_id=10001)
+    write, names = script.write_atomically, []
+
+    def full_disk(path: Path, content: bytes) -> None:
+        if len(names) == written:
+            raise OSError("no space left on device")
+        names.append(path.name)
+        write(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(script, "write_atomically", full_disk)
+        with pytest.raises(OSError, match="no space"):
+            script.reid_crops(stopped, 12, seed=1500, first_id=10001)
+    script.reid_crops(stopped, 12, seed=1500, first_id=10001)
+    assert contents(stopped) == contents(whole)
+    assert len(contents(whole)) == 48
+
+
+def test_a_whole_scene_is_not_rendered_again(script, crops, monkeypatch):
+    monkeypatch.setattr(script, "Studio", None)
+    before = contents(crops)
+    script.reid_crops(crops, PEOPLE, seed=1500, first_id=10001)
+    assert contents(crops) == before
+
+
+def test_frames_of_the_detector_have_a_label_file_each(script, tmp_path):
+    script.detector_frames(tmp_path, "train", images=3, seed=1500)
+    pictures = sorted((tmp_path / "images" / "train").iterdir())
+    labels = [tmp_path / "labels" / "train" / f"{path.stem}.txt" for path in pictures]
+    assert len(pictures) == 3
+    boxes = np.array([line.split() for path in labels for line in path.read_text().splitlines()], np.float64)
+    assert boxes.shape[1] == 5
+    assert (boxes[:, 0] == 0).all()
+    assert (boxes[:, 1:] >= 0).all()
+    assert (boxes[:, 1:] <= 1).all()
