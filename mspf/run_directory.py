@@ -16,6 +16,7 @@ from mspf.validation import Score
 from mspf.weights import file_sha256
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from torch.utils.tensorboard.writer import SummaryWriter
 
 log = logging.getLogger(__name__)
@@ -191,25 +192,30 @@ class RunDirectory:
 
 
 def draw_curves(lines: Sequence[Metrics], path: Path) -> None:
-    """Loss and rate, and rank-1 and mAP of every held-out set, over the epochs."""
+    """Loss and rate over the epochs, and beside them rank-1 and mAP of every held-out set, if there is one."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    scored = [line for line in lines if line.scores]
+    panels = 2 if scored else 1
+    figure = Figure(figsize=(5 * panels, 4), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    epochs = [line.epoch for line in lines]
-    left.plot(epochs, [line.loss for line in lines], label="loss")
+    left, *right = figure.subplots(1, panels, squeeze=False)[0]
+    left.plot([line.epoch for line in lines], [line.loss for line in lines])
     left.set(xlabel="epoch", ylabel="loss")
     rate = left.twinx()
-    rate.plot(epochs, [line.lr for line in lines], color="tab:grey", linestyle=":")
+    rate.plot([line.epoch for line in lines], [line.lr for line in lines], color="tab:grey", linestyle=":")
     rate.set_ylabel("rate (dotted)")
-    scored = [line for line in lines if line.scores]
-    for number, name in enumerate([score.name for score in scored[0].scores] if scored else []):
-        at = [line.epoch for line in scored]
-        right.plot(at, [100 * line.scores[number].rank1 for line in scored], ".-", label=f"{name} rank-1")
-        right.plot(at, [100 * line.scores[number].mean_ap for line in scored], ".--", label=f"{name} mAP")
-    right.set(xlabel="epoch", ylabel="held-out people, per cent", xlim=left.get_xlim(), ylim=(0, 100))
-    if scored:
-        right.legend()
+    for axes in right:
+        _draw_scores(scored, axes)
+        axes.set_xlim(left.get_xlim())
     figure.savefig(path)
+
+
+def _draw_scores(scored: Sequence[Metrics], axes: "Axes") -> None:
+    at = [line.epoch for line in scored]
+    for number, score in enumerate(scored[0].scores):
+        axes.plot(at, [100 * line.scores[number].rank1 for line in scored], ".-", label=f"{score.name} rank-1")
+        axes.plot(at, [100 * line.scores[number].mean_ap for line in scored], ".--", label=f"{score.name} mAP")
+    axes.set(xlabel="epoch", ylabel="held-out people, per cent", ylim=(0, 100))
+    axes.legend()
