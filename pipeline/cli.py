@@ -201,6 +201,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Same seed, same world.")] = 7,
     fps: Annotated[int, typer.Option(help="Frames a second.")] = 10,
     supersampling: Annotated[int, typer.Option(help="2 looks better and takes three times as long.")] = 1,
+    everyday: Annotated[bool, typer.Option("--everyday", help="Clothes as in streets, much of them dark.")] = False,
 ) -> None:
     """Render a site of walking people with exact ground truth.
 
@@ -211,7 +212,7 @@ def simulate(
 
     with Progress(*Progress.get_default_columns(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("rendering", total=None)
-        plan = Simulation(cameras, people, seconds, seed, fps, supersampling=supersampling)
+        plan = Simulation(cameras, people, seconds, seed, fps, supersampling=supersampling, everyday=everyday)
         render(plan, out, lambda done, total: bar.update(task, completed=done, total=total))
     console.print(f"wrote {out}; next: mspf-pipeline run --cams {out / 'cams.yaml'}", soft_wrap=True)
 

@@ -2,15 +2,18 @@
 
     python scripts/simulate_training_data.py detector OUT --images 1200 --split train --seed 1000
     python scripts/simulate_training_data.py reid OUT --people 480 --seed 5000
+    python scripts/simulate_training_data.py reid OUT --people 480 --seed 30000 --first-id 30001 --street
 
 detector: OUT/{images,labels}/SPLIT/*.jpg|txt in YOLO's format, one class; people less than 30 % visible or less than
 20 px tall have no label. reid: OUT/PPPPP_cC_N.jpg, person, camera, number; every person is seen by several cameras
-with lights of their own. Seeds of demo and tests are below 1000. An interrupted run continues where it stopped.
+with lights of their own. --street: people in everyday clothes, half of the cameras at eye level, where one hides the
+other, half of them before backdrops of shapes. Seeds of demo and tests are below 1000. An interrupted run continues
+where it stopped.
 """
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.simulator.camera import Camera, random_look
-from pipeline.simulator.cast import random_cast
+from pipeline.simulator.cast import COLOURFUL, EVERYDAY, Wardrobe, random_cast
 from pipeline.simulator.mesh import Mesh, build_mesh
 from pipeline.simulator.person import Person
-from pipeline.simulator.renderer import Renderer
+from pipeline.simulator.renderer import Picture, Renderer
 from pipeline.simulator.scene import Light, Place, build_scene
 from pipeline.simulator.simulate import Sensor
 from pipeline.simulator.skeleton import pose
@@ -58,15 +61,22 @@ class Studio:
         pairs = list(zip(cast, self._meshes, strict=True))
         self._renderer = Renderer(self.scene, pairs, SIZE_WH, supersampling)
 
-    def shoot(self, rng: np.random.Generator, camera: Camera, place: Place, numbers: Sequence[int]) -> Shot:
-        """These people (from 1), at random ground points that the camera sees, in random poses."""
+    def shoot(
+        self, rng: np.random.Generator, camera: Camera, place: Place, numbers: Sequence[int], scenery: U8 | None = None
+    ) -> Shot:
+        """These people (from 1), at random ground points that the camera sees, in random poses.
+
+        Args:
+            scenery: (H, W, 3), takes the place of all that is not a person.
+        """
         grounds = scattered(rng, camera, place, len(numbers))
         poses = {number: self._pose(rng, number, at) for number, at in zip(numbers, grounds, strict=False)}
         bodies = {number: skin_points(self._meshes[number - 1], bones) for number, bones in poses.items()}
         self._renderer.light_place(place, poses)
         picture = self._renderer.draw(camera, place, poses)
         people = measure_views(self._renderer, camera, poses, bodies, picture.owner)
-        image = Sensor(camera, 0).expose(picture.image_bgr, int(rng.integers(2**31)))
+        image = picture.image_bgr if scenery is None else before(scenery, picture)
+        image = Sensor(camera, 0).expose(image, int(rng.integers(2**31)))
         return Shot(compressed(image, int(rng.integers(45, 90))), people)
 
     def _pose(self, rng: np.random.Generator, number: int, ground_xy: F64) -> F32:
@@ -91,6 +101,60 @@ def random_camera(rng: np.random.Generator, place: Place, number: int) -> Camera
     )
     at = (float(x + rng.uniform(-2, 2)), float(y + rng.uniform(-2, 2)), float(rng.uniform(0.4, 1.0)))
     return Camera(f"cam{number}", place.name, eye, at, float(rng.uniform(50, 74)), SIZE_WH, random_look(rng))
+
+
+def street_camera(rng: np.random.Generator, place: Place, number: int) -> Camera:
+    """Half of them as `random_camera`, half at the height of eyes, with a longer lens."""
+    camera = random_camera(rng, place, number)
+    if rng.random() < 0.5:
+        return camera
+    eye = (*camera.eye[:2], float(rng.uniform(1.2, 2.4)))
+    target = (*camera.target[:2], float(rng.uniform(0.7, 1.2)))
+    return replace(camera, eye=eye, target=target, horizontal_fov_deg=float(rng.uniform(35, 60)))
+
+
+def backdrop(rng: np.random.Generator) -> U8:
+    """(H, W, 3) of shapes that hide each other, from large ones to small ones, in few colours."""
+    width, height = SIZE_WH
+    palette = np.clip(rng.uniform(10, 235, (6, 1)) + rng.normal(0, 12, (6, 3)), 0, 255)
+    image = np.full((height, width, 3), palette[0], np.uint8)
+    sizes = np.sort(6 + 160 * rng.power(0.35, 260))[::-1]
+    for size in sizes:
+        colour = np.clip(palette[rng.integers(6)] + rng.normal(0, 14, 3), 0, 255).tolist()
+        x, y = (int(value) for value in rng.uniform((0, 0), SIZE_WH))
+        across, down = (max(1, int(value)) for value in size * rng.uniform(0.15, 1.0, 2) / 2)
+        if rng.random() < 0.7:
+            cv2.rectangle(image, (x - across, y - down), (x + across, y + down), colour, -1)
+        else:
+            cv2.ellipse(image, (x, y), (across, down), float(rng.uniform(0, 180)), 0, 360, colour, -1)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.6, 4))), np.uint8)
+
+
+def before(scenery: U8, picture: Picture) -> U8:
+    """The picture's people (H, W, 3) before other scenery."""
+    height, width = scenery.shape[:2]
+    fine = (picture.owner > 0).reshape(height, -1, width, picture.owner.shape[1] // width)
+    share = fine.mean((1, 3), dtype=np.float32)[..., None]
+    return np.asarray(share * picture.image_bgr + (1 - share) * scenery).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How people of the crops look, and who looks at them.
+
+    Attributes:
+        backdrops: share of the cameras that see people before shapes instead of walls.
+        least_visible: share of a person's pixels.
+    """
+
+    wardrobe: Wardrobe
+    camera: Callable[[np.random.Generator, Place, int], Camera]
+    backdrops: float
+    least_visible: float
+
+
+PLAZA = Style(COLOURFUL, random_camera, backdrops=0.0, least_visible=0.6)
+STREET = Style(EVERYDAY, street_camera, backdrops=0.5, least_visible=0.4)
 
 
 def random_light(rng: np.random.Generator) -> Light:
@@ -166,7 +230,7 @@ def yolo_line(view: PersonView) -> str:
     return f"0 {(x + w / 2) / width:.5f} {(y + h / 2) / height:.5f} {w / width:.5f} {h / height:.5f}\n"
 
 
-def reid_crops(out: Path, people: int, seed: int, first_id: int) -> None:
+def reid_crops(out: Path, people: int, seed: int, first_id: int, style: Style = PLAZA) -> None:
     """Crops of groups of six, in which some dress alike, each group before eight cameras."""
     out.mkdir(parents=True, exist_ok=True)
     per_scene = PEOPLE_PER_GROUP * GROUPS_PER_SCENE
@@ -175,11 +239,12 @@ def reid_crops(out: Path, people: int, seed: int, first_id: int) -> None:
             continue
         scene_seed = seed + done
         count = min(per_scene, people - done)
-        studio = Studio(random_cast(count, scene_seed), scene_seed, 2)
+        studio = Studio(random_cast(count, scene_seed, style.wardrobe), scene_seed, 2)
         crops: list[tuple[str, U8]] = []
         for group in range(0, count, PEOPLE_PER_GROUP):
             numbers = range(group + 1, min(group + PEOPLE_PER_GROUP, count) + 1)
-            crops += group_crops(np.random.default_rng([scene_seed, 8, group]), studio, numbers, first_id + done)
+            rng = np.random.default_rng([scene_seed, 8, group])
+            crops += group_crops(rng, studio, numbers, first_id + done, style)
         studio.close()
         # By name, backwards: the first person's files, which mark the scene as done, come last.
         for name, crop in sorted(crops, key=lambda pair: pair[0], reverse=True):
@@ -187,26 +252,29 @@ def reid_crops(out: Path, people: int, seed: int, first_id: int) -> None:
         print(f"reid: {done + count} of {people} people", flush=True)
 
 
-def group_crops(rng: np.random.Generator, studio: Studio, numbers: range, first_id: int) -> Iterator[tuple[str, U8]]:
+def group_crops(
+    rng: np.random.Generator, studio: Studio, numbers: range, first_id: int, style: Style
+) -> Iterator[tuple[str, U8]]:
     """File name and crop (h, w, 3), at most three a person and camera."""
     for number_of_camera in range(1, CAMERAS_PER_GROUP + 1):
         place = list(studio.scene.places.values())[int(rng.integers(3))]
         place = replace(place, light=random_light(rng))
-        camera = random_camera(rng, place, number_of_camera)
+        camera = style.camera(rng, place, number_of_camera)
+        scenery = backdrop(rng) if style.backdrops and rng.random() < style.backdrops else None
         taken: dict[int, int] = defaultdict(int)
         for _ in range(MAX_CROPS_PER_CAMERA + 1):
-            shot = studio.shoot(rng, camera, place, rng.permutation(list(numbers)).tolist())
+            shot = studio.shoot(rng, camera, place, rng.permutation(list(numbers)).tolist(), scenery)
             for view in shot.people:
                 crop = jittered_crop(rng, shot.image_bgr, view)
-                if usable(view) and taken[view.identity_id] < MAX_CROPS_PER_CAMERA and crop.size:
+                if usable(view, style.least_visible) and taken[view.identity_id] < MAX_CROPS_PER_CAMERA and crop.size:
                     taken[view.identity_id] += 1
                     person = first_id + view.identity_id - 1
                     yield f"{person:05d}_c{number_of_camera}_{taken[view.identity_id]}.jpg", crop
 
 
-def usable(view: PersonView) -> bool:
+def usable(view: PersonView, least_visible: float) -> bool:
     """Whether a tracker would want to embed this view."""
-    return view.visibility >= 0.6 and view.inside >= 0.85 and view.box_xywh[3] >= MIN_CROP_HEIGHT
+    return view.visibility >= least_visible and view.inside >= 0.85 and view.box_xywh[3] >= MIN_CROP_HEIGHT
 
 
 def jittered_crop(rng: np.random.Generator, image_bgr: U8, view: PersonView) -> U8:
@@ -240,13 +308,14 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=480)
     parser.add_argument("--first-id", type=int, default=10001)
     parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--street", action="store_true")
     options = parser.parse_args()
     if options.seed < 1000:
         parser.error("seeds below 1000 belong to the demo and the tests; use 1000 or more")
     if options.kind == "detector":
         detector_frames(options.out, options.split, options.images, options.seed)
     else:
-        reid_crops(options.out, options.people, options.seed, options.first_id)
+        reid_crops(options.out, options.people, options.seed, options.first_id, STREET if options.street else PLAZA)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Random people from a seed: build, clothes, colours, patterns, hair, bags; some of them dressed alike."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -33,6 +33,19 @@ BOTTOM_COLOURS = (
 )  # fmt: skip
 BAG_COLOURS = ("206030", "181818", "601818", "d8b070", "304878", "c04828", "707070", "582858")
 SHOE_COLOURS = ("f0f0f0", "302018", "1a1a1a", "404040", "20140e", "c03028", "4a2c18", "e8d8c8", "3058a0")
+EVERYDAY_HAIRS = ("1c1512", "101010", "0c0a0a", "2a1c14", "3a2416", "241a16", "54402c", "7c6a58", "8a8a88", "6b4423")
+EVERYDAY_TOPS = (
+    "0c0c0e", "141416", "1a1a1e", "202226", "16181e", "282a2e", "34363a", "1a2030", "202a3c", "2a3850", "1e1a1a",
+    "44464a", "5c5e62", "7c7e80", "a0a2a4", "d8d8d8", "ececec", "f4f4f2", "3c2c26", "4e3c30", "8a7658", "b8a684",
+    "343a2c", "4c5440", "5c2024", "8c2428", "3c5c8c", "90a8c4", "28483c", "c8b0b0", "b0503c", "d0b048",
+)  # fmt: skip
+EVERYDAY_BOTTOMS = (
+    "0e0e10", "141416", "18181c", "1e1e22", "26262a", "1c2434", "222e44", "2c3c58", "3a4c68", "4c6080", "6c80a0",
+    "34343a", "505256", "707276", "6c6048", "8a7c60", "a89878", "3c322a", "3e4434", "c8c8c4",
+)  # fmt: skip
+EVERYDAY_BAGS = (
+    "101012", "181818", "202228", "2c2c30", "1c2438", "44464a", "4a3424", "6c4c34", "343c2c", "601818", "707070",
+)  # fmt: skip
 STRIPES = (Pattern.HORIZONTAL_STRIPES, Pattern.VERTICAL_STRIPES, Pattern.CHECKS, Pattern.DOTS, Pattern.BLOTCHES)
 PATTERN_SCALE = {
     Pattern.PLAIN: (1.0, 1.0),
@@ -45,15 +58,42 @@ PATTERN_SCALE = {
     Pattern.LOGO: (1.0, 1.0),
 }
 
+
+@dataclass(frozen=True, slots=True)
+class Wardrobe:
+    """What a cast wears.
+
+    Attributes:
+        hairs, tops, bottoms, bags: colours, hexadecimal.
+        contrast: of so many colours the one is taken that stands out most from what is worn beside it.
+        patterned: weight of each kind of pattern of a top, where plain weighs 5.
+        outdoor: how many times as likely as otherwise a jacket or a coat is.
+    """
+
+    hairs: tuple[str, ...]
+    tops: tuple[str, ...]
+    bottoms: tuple[str, ...]
+    bags: tuple[str, ...]
+    contrast: int
+    patterned: float
+    outdoor: float
+
+
+# Easily told apart; and what people in streets wear: much of it dark, grey or blue, and all of that at once.
+COLOURFUL = Wardrobe(HAIRS, TOP_COLOURS, BOTTOM_COLOURS, BAG_COLOURS, contrast=6, patterned=0.8, outdoor=1.0)
+EVERYDAY = Wardrobe(
+    EVERYDAY_HAIRS, EVERYDAY_TOPS, EVERYDAY_BOTTOMS, EVERYDAY_BAGS, contrast=1, patterned=0.3, outdoor=2.0
+)
+
 Choice = TypeVar("Choice")
 
 
-def random_cast(count: int, seed: int) -> tuple[Person, ...]:
+def random_cast(count: int, seed: int, wardrobe: Wardrobe = COLOURFUL) -> tuple[Person, ...]:
     """People 1..count. Of every six, the second wears the first one's top and the fifth the fourth one's trousers."""
     cast: list[Person] = []
     for index in range(count):
         rng = np.random.default_rng([seed, 4, index])
-        person = _random_person(rng, index + 1, separates=index % 6 in (0, 1, 3, 4))
+        person = _random_person(rng, index + 1, wardrobe, separates=index % 6 in (0, 1, 3, 4))
         if index % 6 == 1:
             person = _wearing_top_of(cast[-1], person)
         elif index % 6 == 4:
@@ -83,11 +123,11 @@ def _wearing_bottom_of(model: Person, person: Person) -> Person:
     return replace(person, outfit=replace(person.outfit, bottom=model.outfit.bottom), paints=paints)
 
 
-def _random_person(rng: np.random.Generator, identity_id: int, separates: bool) -> Person:
+def _random_person(rng: np.random.Generator, identity_id: int, wardrobe: Wardrobe, separates: bool) -> Person:
     build = _random_build(rng)
-    outfit = _random_outfit(rng, build.female, separates)
+    outfit = _random_outfit(rng, build.female, wardrobe.outdoor, separates)
     open_front = float(rng.uniform(0.5, 1)) if outfit.top in (Top.JACKET, Top.COAT) and rng.random() < 0.6 else 0.0
-    return Person(identity_id, build, outfit, _random_paints(rng, outfit), _random_gait(rng), open_front)
+    return Person(identity_id, build, outfit, _random_paints(rng, outfit, wardrobe), _random_gait(rng), open_front)
 
 
 def _random_build(rng: np.random.Generator) -> Build:
@@ -110,10 +150,10 @@ def _pick(rng: np.random.Generator, choices: dict[Choice, float]) -> Choice:
     return list(choices)[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
 
-def _random_outfit(rng: np.random.Generator, female: bool, separates: bool) -> Outfit:
-    tops = {Top.TEE: 4.0, Top.SHIRT: 3.0, Top.JUMPER: 3.0, Top.HOODIE: 2.0, Top.JACKET: 3.0}
+def _random_outfit(rng: np.random.Generator, female: bool, outdoor: float, separates: bool) -> Outfit:
+    tops = {Top.TEE: 4.0, Top.SHIRT: 3.0, Top.JUMPER: 3.0, Top.HOODIE: 2.0, Top.JACKET: 3.0 * outdoor}
     if not separates:
-        tops |= {Top.COAT: 1.5, Top.DRESS: 2.5 if female else 0.0}
+        tops |= {Top.COAT: 1.5 * outdoor, Top.DRESS: 2.5 if female else 0.0}
     top = _pick(rng, tops)
     bottoms = {Bottom.JEANS: 4.0, Bottom.TROUSERS: 2.5, Bottom.SHORTS: 1.2}
     if female and not separates:
@@ -139,42 +179,43 @@ def _random_outfit(rng: np.random.Generator, female: bool, separates: bool) -> O
     )
 
 
-def _random_paints(rng: np.random.Generator, outfit: Outfit) -> tuple[Paint, ...]:
-    skin, hair = _hex(str(rng.choice(SKINS))), _hex(str(rng.choice(HAIRS)))
-    top = _unlike(rng, TOP_COLOURS, (skin,))
-    bottom = _unlike(rng, BOTTOM_COLOURS, (skin, top))
+def _random_paints(rng: np.random.Generator, outfit: Outfit, wardrobe: Wardrobe) -> tuple[Paint, ...]:
+    skin, hair = _hex(str(rng.choice(SKINS))), _hex(str(rng.choice(wardrobe.hairs)))
+    top = _unlike(rng, wardrobe.tops, wardrobe.contrast, (skin,))
+    bottom = _unlike(rng, wardrobe.bottoms, wardrobe.contrast, (skin, top))
     shoe = _jittered(rng, str(rng.choice(SHOE_COLOURS)))
     sole = (0.85, 0.85, 0.85) if max(shoe) < 0.8 else (0.5, 0.5, 0.5)
-    kinds = {Pattern.PLAIN: 5.0, Pattern.COLOUR_BLOCK: 0.8, Pattern.LOGO: 1.2} | dict.fromkeys(STRIPES, 0.8)
+    kinds = {Pattern.PLAIN: 5.0, Pattern.COLOUR_BLOCK: 0.8, Pattern.LOGO: 1.2}
+    kinds |= dict.fromkeys(STRIPES, wardrobe.patterned)
     bottoms = {Pattern.PLAIN: 8.0}
     if outfit.bottom is Bottom.SKIRT:
         bottoms |= dict.fromkeys(STRIPES, 1.0)
     plain = {Pattern.PLAIN: 1.0}
-    bag, hat = _jittered(rng, str(rng.choice(BAG_COLOURS))), _jittered(rng, str(rng.choice(TOP_COLOURS)))
-    inner = _unlike(rng, TOP_COLOURS, (top,))
+    bag, hat = _jittered(rng, str(rng.choice(wardrobe.bags))), _jittered(rng, str(rng.choice(wardrobe.tops)))
+    inner = _unlike(rng, wardrobe.tops, wardrobe.contrast, (top,))
     brow: Colour = (hair[0] * 0.8, hair[1] * 0.8, hair[2] * 0.8)
     return (
         Paint(skin, brow),
         Paint(hair, hair),
-        _patterned(rng, top, kinds),
+        _patterned(rng, top, kinds, wardrobe),
         Paint(inner, inner),
-        _patterned(rng, bottom, bottoms),
+        _patterned(rng, bottom, bottoms, wardrobe),
         Paint(shoe, sole),
-        _patterned(rng, bag, plain),
-        _patterned(rng, hat, plain),
+        _patterned(rng, bag, plain, wardrobe),
+        _patterned(rng, hat, plain, wardrobe),
     )
 
 
-def _patterned(rng: np.random.Generator, colour: Colour, kinds: dict[Pattern, float]) -> Paint:
+def _patterned(rng: np.random.Generator, colour: Colour, kinds: dict[Pattern, float], wardrobe: Wardrobe) -> Paint:
     kind = _pick(rng, kinds)
-    second = _unlike(rng, TOP_COLOURS, (colour,))
+    second = _unlike(rng, wardrobe.tops, COLOURFUL.contrast, (colour,))
     return Paint(colour, second, kind, float(rng.uniform(*PATTERN_SCALE[kind])))
 
 
-def _unlike(rng: np.random.Generator, palette: tuple[str, ...], others: tuple[Colour, ...]) -> Colour:
-    """A colour of the palette that stands out from the others; people of one tone look like statues."""
+def _unlike(rng: np.random.Generator, palette: tuple[str, ...], contrast: int, others: tuple[Colour, ...]) -> Colour:
+    """The one of so many colours of the palette that stands out from the others; one tone makes statues."""
     colours = [_jittered(rng, str(code)) for code in rng.permutation(palette)]
-    return max(colours[:6], key=lambda colour: min(min(_distance(colour, other), 0.35) for other in others))
+    return max(colours[:contrast], key=lambda colour: min(min(_distance(colour, other), 0.35) for other in others))
 
 
 def _distance(first: Colour, second: Colour) -> float:

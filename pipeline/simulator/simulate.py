@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.annotate import FilmFile
 from pipeline.errors import ConfigError, StoreError
 from pipeline.simulator.camera import MAX_CAMERAS, Camera, site_cameras
-from pipeline.simulator.cast import random_cast
+from pipeline.simulator.cast import COLOURFUL, EVERYDAY, random_cast
 from pipeline.simulator.mesh import Mesh, build_mesh
 from pipeline.simulator.person import Person
 from pipeline.simulator.renderer import Renderer
@@ -37,6 +37,7 @@ class Simulation:
     Attributes:
         supersampling: pixels are averaged over its square; 1 is enough for a detector, 2 looks better.
         crf: x264 constant rate factor, smaller is better and larger.
+        everyday: people wear what people in streets do, much of it dark; they are harder to tell apart.
     """
 
     cameras: int = 4
@@ -47,6 +48,7 @@ class Simulation:
     size_wh: tuple[int, int] = (640, 360)
     supersampling: int = 1
     crf: int = 23
+    everyday: bool = False
 
     def __post_init__(self) -> None:
         """Raises ConfigError where a value is out of range."""
@@ -92,7 +94,7 @@ def plan(simulation: Simulation) -> Site:
     """Scene, cameras, cast and motion; needs no graphics."""
     scene = build_scene(simulation.seed)
     cameras = site_cameras(simulation.cameras, simulation.size_wh, simulation.seed)
-    cast = random_cast(simulation.people, simulation.seed)
+    cast = random_cast(simulation.people, simulation.seed, EVERYDAY if simulation.everyday else COLOURFUL)
     visited = tuple(dict.fromkeys(camera.place for camera in cameras))
     walks = walk(scene, cast, visited, frames=simulation.frames, fps=simulation.fps, seed=simulation.seed)
     return Site(scene, cameras, cast, walks)

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from mspf.datasets import training_images
+from pipeline.simulator.renderer import Picture
+from pipeline.simulator.scene import PlaceName, build_scene
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PEOPLE = 6  # one group
@@ -43,6 +45,42 @@ def test_crops_are_a_data_set_of_people_seen_by_several_cameras(crops: Path):
     assert min(cv2.imread(str(path)).shape[0] for path in images.paths) > 60
 
 
+def test_street_crops_are_other_crops_of_the_same_kind(script, crops, tmp_path):
+    script.reid_crops(tmp_path, PEOPLE, seed=500, first_id=10001, style=script.STREET)
+    images = training_images(tmp_path)
+    assert np.unique(images.pids).tolist() == [*range(10001, 10001 + PEOPLE)]
+    assert all(len(np.unique(images.camids[images.pids == person])) > 1 for person in np.unique(images.pids))
+    assert not set(contents(tmp_path).values()) & set(contents(crops).values())
+
+
+def test_half_of_the_street_cameras_stand_at_the_height_of_eyes(script):
+    place = build_scene(500).places[PlaceName.PLAZA]
+    rng = np.random.default_rng(0)
+    heights = np.array([script.street_camera(rng, place, 1).eye[2] for _ in range(400)])
+    assert 0.4 < (heights < 2.2).mean() < 0.6
+    assert heights.min() >= 1.2
+
+
+def test_other_scenery_stands_behind_the_people(script):
+    owner = np.zeros((8, 12), np.uint8)
+    owner[2:6, 4:8] = 3
+    owner[2:4, 8] = 1  # half of a pixel
+    picture = Picture(np.full((4, 6, 3), 200, np.uint8), owner)
+    seen = script.before(np.full((4, 6, 3), 40, np.uint8), picture)[..., 0]
+    assert seen[1:3, 2:4].tolist() == [[200, 200], [200, 200]]
+    assert seen[1, 4] == 120
+    seen[1:3, 2:4] = seen[1, 4] = 40
+    assert (seen == 40).all()
+
+
+def test_backdrops_differ_and_are_full_of_edges(script):
+    rng = np.random.default_rng(0)
+    first, second = script.backdrop(rng), script.backdrop(rng)
+    assert first.shape == second.shape == (360, 640, 3)
+    assert np.abs(first.astype(int) - second).mean() > 10
+    assert min(np.std(image, axis=(0, 1)).min() for image in (first, second)) > 10
+
+
 @pytest.mark.parametrize("written", [1, 40])
 def test_a_run_that_was_stopped_goes_on_to_the_same_crops(script, tmp_path, monkeypatch, written):
     """Two groups of six before two cameras, two crops each, in place of the slow renderer."""
@@ -51,7 +89,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_crops(script, tmp_path, monk
         def __init__(self, *_: object) -> None: ...
         def close(self) -> None: ...
 
-    def group_crops(rng: np.random.Generator, _: Studio, numbers: range, first_id: int):
+    def group_crops(rng: np.random.Generator, _: Studio, numbers: range, first_id: int, __: object):
         for camera, number, taken in itertools.product((1, 2), numbers, (1, 2)):
             yield f"{first_id + number - 1:05d}_c{camera}_{taken}.jpg", rng.integers(0, 256, (9, 5, 3), np.uint8)
 

@@ -5,11 +5,11 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.simulator.camera import MAX_CAMERAS, site_cameras
-from pipeline.simulator.cast import alike, random_cast
+from pipeline.simulator.cast import COLOURFUL, EVERYDAY, Wardrobe, alike, random_cast
 from pipeline.simulator.mesh import build_mesh
 from pipeline.simulator.person import Material
 from pipeline.simulator.scene import PlaceName, build_scene
-from pipeline.simulator.simulate import Simulation
+from pipeline.simulator.simulate import Simulation, plan
 from pipeline.simulator.skeleton import BONES, pose, rest_joints
 from pipeline.simulator.walk import walk
 
@@ -46,6 +46,21 @@ def test_top_and_trousers_of_a_person_differ_in_colour() -> None:
     for person in random_cast(12, seed=3)[::3]:  # those who wear nothing of somebody else's
         top, bottom = (np.array(person.paints[part].colour) for part in (Material.TOP, Material.BOTTOM))
         assert np.linalg.norm(top - bottom) > 0.1
+
+
+def test_everyday_clothes_are_darker_and_greyer_than_colourful_ones() -> None:
+    def tops(wardrobe: Wardrobe) -> np.ndarray:
+        return np.array([person.paints[Material.TOP].colour for person in random_cast(60, 3, wardrobe)])
+
+    everyday, colourful = tops(EVERYDAY), tops(COLOURFUL)
+
+    assert np.median(everyday.mean(1)) < 0.9 * np.median(colourful.mean(1))
+    assert np.median(np.ptp(everyday, 1)) < 0.3 * np.median(np.ptp(colourful, 1))
+
+
+def test_a_site_may_be_of_people_in_everyday_clothes() -> None:
+    assert plan(Simulation(people=4, seconds=1)).cast == random_cast(4, 7)
+    assert plan(Simulation(people=4, seconds=1, everyday=True)).cast == random_cast(4, 7, EVERYDAY)
 
 
 def test_a_body_stands_on_the_ground_and_is_as_tall_as_asked() -> None:
