@@ -1,8 +1,6 @@
 """The scripts that write and measure network files, from files to files; and one line where something is wrong."""
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -18,20 +16,7 @@ from pipeline.export_detector import torch_outputs
 from tests.fakes import picture
 from tests.pipeline.networks import write_detector, write_pt
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 Run = Callable[..., None]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Runs a script of this name with these arguments."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-
-    def run(name: str, *arguments: object) -> None:
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        importlib.import_module(name).main()
-
-    return run
 
 
 def test_an_exported_detector_is_held_to_what_torch_computes(run: Run, tmp_path: Path, capsys) -> None:

@@ -1,0 +1,104 @@
+"""Who is who between two cameras that see the same ground: geometry, scores, and the whole path on the demo's clips."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+
+from pipeline.simulator.camera import site_cameras
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "configs" / "demo"
+WEIGHTS = ROOT / "pipeline" / "weights" / "mspf_x0_25.onnx"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module("evaluate_overlap")
+
+
+@pytest.fixture
+def evaluate(run: Callable[..., None]) -> Callable[..., None]:
+    def evaluate(*clips: Path, calibration: Path = DEMO / "calibration.json") -> None:
+        scored = ("--weights", WEIGHTS, "--clips", *clips, "--calibration", calibration)
+        run("evaluate_overlap", *scored, "--every", 100, "--threads", 1)
+
+    return evaluate
+
+
+@pytest.mark.parametrize("distortion", [(), (-0.23, 0.16, 0.0, 0.0)])
+def test_feet_are_put_on_the_ground_where_they_stand(script, distortion):
+    camera = site_cameras(1, (640, 360), seed=1)[0]
+    turn, shift = camera.rotation, camera.translation
+    lens = msgspec.convert(
+        {"K": camera.intrinsics.tolist(), "R": turn.tolist(), "t": shift.tolist(), "distortion": distortion},
+        script.Lens,
+    )
+    ground = np.random.default_rng(0).uniform(-4, 4, (20, 2))
+    points = np.column_stack([ground, np.zeros(20)])
+    bends = np.array(distortion or (0.0,) * 4)
+    pixels = cv2.projectPoints(points, cv2.Rodrigues(turn)[0], shift, camera.intrinsics, bends)[0].reshape(-1, 2)
+    np.testing.assert_allclose(lens.ground(pixels), ground, atol=0.01)
+    assert lens.ground(np.zeros((0, 2))).shape == (0, 2)
+
+
+def test_people_are_the_same_where_nobody_else_stands(script):
+    first = np.array([[0, 0], [5, 5], [5.4, 5], [-3, 0], [9, 0]], np.float64)
+    second = np.array([[9.6, 0], [5.2, 5], [-3, 0.2], [0.1, 0.1]], np.float64)  # the first is too far from its like
+    assert script.same_people(first, second, near=0.5, clear=1.0).tolist() == [[0, 3], [3, 2]]
+    assert script.same_people(second, first, near=0.5, clear=1.0).tolist() == [[2, 3], [3, 0]]
+    assert script.same_people(first, np.zeros((0, 2)), near=0.5, clear=1.0).shape == (0, 2)
+
+
+def test_scores_are_of_both_directions_and_of_pairs_of_one_moment(script):
+    table = np.array([[0.9, 0.2, 0.3], [0.8, 0.5, 0.1]], np.float32)  # the first finds its like, the second does not
+    scores = script.score([table], [np.array([[0, 0], [1, 1]])], false_match_rate=0.4)
+    assert scores.queries == 4
+    assert scores.candidates == 2.5
+    assert scores.by_chance == pytest.approx((1 / 3 + 1 / 2) / 2)
+    assert scores.rank_1 == 0.75
+    assert scores.mean_reciprocal_rank == pytest.approx(3.5 / 4)
+    assert scores.threshold == pytest.approx(0.3)  # strangers: .8 .8 .3 .2 .2 .1
+    assert scores.recognised == 1.0
+
+
+def test_people_who_were_always_alone_are_not_scored(script):
+    with pytest.raises(ValueError, match="was alone"):
+        script.score([np.ones((1, 1), np.float32)], [np.array([[0, 0]])], false_match_rate=0.1)
+
+
+def test_equal_similarities_count_as_wrong(script):
+    scores = script.score([np.zeros((2, 2), np.float32)], [np.array([[0, 0]])], false_match_rate=0.1)
+    assert scores.rank_1 == 0.0
+
+
+def test_the_shipped_network_knows_the_people_of_the_demo(evaluate, capsys):
+    evaluate(DEMO / "cam1.mp4", DEMO / "cam2.mp4")
+    rank_1 = float(capsys.readouterr().out.split("rank-1 ")[1].split("%")[0])
+    assert rank_1 > 90  # by chance 27
+
+
+def test_what_cannot_be_scored_is_said_in_one_line(evaluate, tmp_path):
+    broken, none, noise = tmp_path / "broken.json", tmp_path / "none.json", tmp_path / "cam2.mp4"
+    broken.write_text('{"cam1": {"K": 1}}')
+    noise.write_bytes(b"no video")
+    cam1, cam2 = DEMO / "cam1.mp4", DEMO / "cam2.mp4"
+    for words, clips, calibration in (
+        ("are the clips of one moment and place", (DEMO / "cam3.mp4", DEMO / "cam4.mp4"), DEMO / "calibration.json"),
+        ("broken.json: Expected `array`", (cam1, cam2), broken),
+        ("none.json", (cam1, cam2), none),
+        ("cam2.mp4: no picture can be read", (cam1, noise), DEMO / "calibration.json"),
+        (
+            "no camera 'cam9', which is the clip's name; it has cam1",
+            (cam1, Path("cam9.mp4")),
+            DEMO / "calibration.json",
+        ),
+    ):
+        with pytest.raises(SystemExit, match=f"^evaluate_overlap: .*{words}"):
+            evaluate(*clips, calibration=calibration)
