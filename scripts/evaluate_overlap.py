@@ -49,14 +49,15 @@ class Lens(msgspec.Struct, frozen=True):
     distortion: tuple[float, ...] = ()
 
     def ground(self, pixels_xy: F64) -> F64:
-        """Where (N, 2) pixels lie on the ground: metres (N, 2)."""
+        """Where (N, 2) pixels lie on the ground: metres (N, 2); not a number above the horizon."""
         if not len(pixels_xy):
             return np.zeros((0, 2))
         rotation, bends = np.array(self.R), np.array(self.distortion or (0.0, 0.0, 0.0, 0.0))
         flat = cv2.undistortPoints(pixels_xy.reshape(-1, 1, 2), np.array(self.K), bends).reshape(-1, 2)
         rays = np.column_stack([flat, np.ones(len(flat))]) @ rotation
         eye = -np.array(self.t) @ rotation
-        return np.asarray(eye[:2] - eye[2] / rays[:, 2:] * rays[:, :2])
+        along = np.where(rays[:, 2] < 0, -eye[2] / rays[:, 2], np.nan)
+        return np.asarray(eye[:2] + along[:, None] * rays[:, :2])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +126,14 @@ def whole_boxes(detector: Detector, image_bgr: U8) -> F64:
     return boxes[inside & (found.score >= MIN_SCORE) & (boxes[:, 3] - boxes[:, 1] >= MIN_HEIGHT_PX)]
 
 
+def standing(detector: Detector, lens: Lens, image_bgr: U8) -> tuple[F64, F64]:
+    """Boxes (N, 4) of the people of a picture, and the ground (N, 2) on which they stand."""
+    boxes = whole_boxes(detector, image_bgr)
+    ground = lens.ground(np.column_stack([boxes[:, [0, 2]].mean(1), boxes[:, 3]]))
+    below_horizon = np.isfinite(ground).all(1)
+    return boxes[below_horizon], ground[below_horizon]
+
+
 def same_people(first: F64, second: F64, near: float, clear: float) -> I64:
     """(P, 2) rows of ground points (N, 2) and (M, 2) that are surely of one person."""
     if not (len(first) and len(second)):
@@ -147,14 +156,13 @@ def moments(options: argparse.Namespace, detector: Detector) -> Iterator[Moment]
     """All times at which somebody is seen by both cameras."""
     lenses = read_lenses(options.calibration, options.clips)
     for pictures in zip(*(frames(clip, options.every) for clip in options.clips), strict=False):
-        boxes = [whole_boxes(detector, picture) for picture in pictures]
-        feet = [np.column_stack([found[:, [0, 2]].mean(1), found[:, 3]]) for found in boxes]
-        grounds = [lens.ground(points) for lens, points in zip(lenses, feet, strict=True)]
-        pairs = same_people(grounds[0], grounds[1], options.near, options.clear)
+        sides = [standing(detector, lens, picture) for lens, picture in zip(lenses, pictures, strict=True)]
+        (_, first), (_, second) = sides
+        pairs = same_people(first, second, options.near, options.clear)
         if len(pairs):
             crops = [
                 [picture[int(y1) : round(y2), int(x1) : round(x2)].copy() for x1, y1, x2, y2 in found]
-                for picture, found in zip(pictures, boxes, strict=True)
+                for picture, (found, _) in zip(pictures, sides, strict=True)
             ]
             yield Moment(crops[0], crops[1], pairs)
 

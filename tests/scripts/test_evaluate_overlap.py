@@ -46,6 +46,7 @@ def test_feet_are_put_on_the_ground_where_they_stand(script, distortion):
     pixels = cv2.projectPoints(points, cv2.Rodrigues(turn)[0], shift, camera.intrinsics, bends)[0].reshape(-1, 2)
     np.testing.assert_allclose(lens.ground(pixels), ground, atol=0.01)
     assert lens.ground(np.zeros((0, 2))).shape == (0, 2)
+    assert np.isnan(lens.ground(np.array([[320.0, -900.0]]))).all()  # in the sky
 
 
 def test_people_are_the_same_where_nobody_else_stands(script):
