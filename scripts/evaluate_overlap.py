@@ -5,8 +5,8 @@ python scripts/evaluate_overlap.py --weights W ... --clips A.mp4 B.mp4 --calibra
 Nobody has to be labelled. Every tenth frame the people of both pictures are detected and their feet put on the ground;
 two boxes are one person where each is the other's nearest, by less than --near metres, and nobody else stands within
 --clear metres of either. Each of the two then asks which of all the other picture's people it is. The calibration is
-what `mspf-pipeline simulate` writes: by the clip's name K, R and t (camera = R world + t, metres), for lenses that bend
-lines also `distortion` as OpenCV has it. The clips start at the same moment and have the same frame rate.
+what `mspf-pipeline simulate` writes: by the clip's name K, R and t (camera = R world + t, metres, the ground at z = 0),
+for lenses that bend lines also `distortion`, OpenCV's k1, k2, p1, p2. The clips start at the same moment.
 """
 
 import argparse
@@ -35,6 +35,8 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Row = tuple[float, float, float]
 EDGE_PX = 2.0  # a box nearer to the frame's edge may be cut by it
 MIN_SCORE = 0.4
 MIN_HEIGHT_PX = 60.0
@@ -43,21 +45,22 @@ MIN_HEIGHT_PX = 60.0
 class Lens(msgspec.Struct, frozen=True):
     """One camera of a calibration file; other keys are left alone."""
 
-    K: tuple[tuple[float, float, float], ...]
-    R: tuple[tuple[float, float, float], ...]
-    t: tuple[float, float, float]
-    distortion: tuple[float, ...] = ()
+    K: tuple[Row, Row, Row]
+    R: tuple[Row, Row, Row]
+    t: Row
+    distortion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
     def ground(self, pixels_xy: F64) -> F64:
         """Where (N, 2) pixels lie on the ground: metres (N, 2); not a number above the horizon."""
         if not len(pixels_xy):
             return np.zeros((0, 2))
-        rotation, bends = np.array(self.R), np.array(self.distortion or (0.0, 0.0, 0.0, 0.0))
+        rotation, bends = np.array(self.R), np.array(self.distortion)
         flat = cv2.undistortPoints(pixels_xy.reshape(-1, 1, 2), np.array(self.K), bends).reshape(-1, 2)
         rays = np.column_stack([flat, np.ones(len(flat))]) @ rotation
         eye = -np.array(self.t) @ rotation
-        along = np.where(rays[:, 2] < 0, -eye[2] / rays[:, 2], np.nan)
-        return np.asarray(eye[:2] + along[:, None] * rays[:, :2])
+        with np.errstate(divide="ignore"):
+            along = -eye[2] / rays[:, 2]
+        return np.asarray(eye[:2] + np.where(along > 0, along, np.nan)[:, None] * rays[:, :2])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +79,7 @@ class Scores(NamedTuple):
         queries: how many boxes asked; candidates: how many answers each had, on average.
         by_chance: rank-1 of guesses.
         threshold, recognised: the similarity that the wanted share of pairs of two people reaches, and the share of
-            pairs of one person that reaches it.
+            pairs of one person that is above it; strangers: how many pairs of two people there were.
     """
 
     queries: int
@@ -86,6 +89,7 @@ class Scores(NamedTuple):
     mean_reciprocal_rank: float
     threshold: float
     recognised: float
+    strangers: int
 
 
 def read_lenses(path: Path, clips: Sequence[Path]) -> list[Lens]:
@@ -112,26 +116,47 @@ def frames(clip: Path, every: int) -> Iterator[U8]:
     capture, index = cv2.VideoCapture(str(clip)), 0
     while capture.grab():
         if index % every == 0:
-            yield np.asarray(capture.retrieve()[1], np.uint8)
+            read, picture = capture.retrieve()
+            if not read:
+                raise ValueError(f"{clip}: frame {index} cannot be read")
+            yield np.asarray(picture, np.uint8)
         index += 1
     if not index:
         raise ValueError(f"{clip}: no picture can be read")
 
 
-def whole_boxes(detector: Detector, image_bgr: U8) -> F64:
-    """(N, 4) x1, y1, x2, y2 of people that the frame does not cut, surely and large."""
+def check_clips(clips: Sequence[Path]) -> None:
+    """
+    Raises:
+        ValueError: the two cannot be of one time.
+    """
+    if clips[0].stem == clips[1].stem:
+        raise ValueError(f"two clips of one camera, {clips[0].stem!r}; their names are those of the calibration")
+    rates = [cv2.VideoCapture(str(clip)).get(cv2.CAP_PROP_FPS) for clip in clips]
+    if min(rates) > 0 and abs(rates[0] - rates[1]) > 0.01:
+        raise ValueError(
+            f"{clips[0]} has {rates[0]:g} frames a second, {clips[1]} {rates[1]:g}; give both the same rate"
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """The people of a picture: boxes (N, 4) x1, y1, x2, y2, the ground (N, 2) below, and who is seen whole (N,)."""
+
+    boxes: F64
+    ground: F64
+    whole: Mask
+
+
+def standing(detector: Detector, lens: Lens, image_bgr: U8) -> Standing:
+    """Who is detected surely; whole are those whom the frame does not cut and who are large."""
     found = detector.detect([image_bgr])[0]
     boxes, size = found.boxes_xyxy.astype(np.float64), np.array(image_bgr.shape[1::-1])
-    inside = (boxes[:, :2] > EDGE_PX).all(1) & (boxes[:, 2:] < size - EDGE_PX).all(1)
-    return boxes[inside & (found.score >= MIN_SCORE) & (boxes[:, 3] - boxes[:, 1] >= MIN_HEIGHT_PX)]
-
-
-def standing(detector: Detector, lens: Lens, image_bgr: U8) -> tuple[F64, F64]:
-    """Boxes (N, 4) of the people of a picture, and the ground (N, 2) on which they stand."""
-    boxes = whole_boxes(detector, image_bgr)
     ground = lens.ground(np.column_stack([boxes[:, [0, 2]].mean(1), boxes[:, 3]]))
-    below_horizon = np.isfinite(ground).all(1)
-    return boxes[below_horizon], ground[below_horizon]
+    inside = (boxes[:, :2] > EDGE_PX).all(1) & (boxes[:, 2:] < size - EDGE_PX).all(1)
+    whole = inside & (boxes[:, 3] - boxes[:, 1] >= MIN_HEIGHT_PX)
+    sure = (found.score >= MIN_SCORE) & np.isfinite(ground).all(1)
+    return Standing(boxes[sure], ground[sure], whole[sure])
 
 
 def same_people(first: F64, second: F64, near: float, clear: float) -> I64:
@@ -154,17 +179,23 @@ def _others(points: F64) -> F64:
 
 def moments(options: argparse.Namespace, detector: Detector) -> Iterator[Moment]:
     """All times at which somebody is seen by both cameras."""
+    check_clips(options.clips)
     lenses = read_lenses(options.calibration, options.clips)
     for pictures in zip(*(frames(clip, options.every) for clip in options.clips), strict=False):
         sides = [standing(detector, lens, picture) for lens, picture in zip(lenses, pictures, strict=True)]
-        (_, first), (_, second) = sides
-        pairs = same_people(first, second, options.near, options.clear)
+        first, second = sides
+        pairs = same_people(first.ground, second.ground, options.near, options.clear)
+        pairs = pairs[first.whole[pairs[:, 0]] & second.whole[pairs[:, 1]]]
         if len(pairs):
-            crops = [
-                [picture[int(y1) : round(y2), int(x1) : round(x2)].copy() for x1, y1, x2, y2 in found]
-                for picture, (found, _) in zip(pictures, sides, strict=True)
-            ]
-            yield Moment(crops[0], crops[1], pairs)
+            places = [np.cumsum(side.whole) - 1 for side in sides]  # among those who are seen whole
+            numbers = np.column_stack([places[0][pairs[:, 0]], places[1][pairs[:, 1]]])
+            yield Moment(*(crops(picture, side) for picture, side in zip(pictures, sides, strict=True)), numbers)
+
+
+def crops(image_bgr: U8, side: Standing) -> list[U8]:
+    """(h, w, 3) of everybody who is seen whole."""
+    corners = side.boxes[side.whole].round().astype(int)
+    return [image_bgr[y1:y2, x1:x2].copy() for x1, y1, x2, y2 in corners]
 
 
 def describe(crops: Sequence[U8], describe_rgb: Describe, size_hw: tuple[int, int]) -> dict[str, F32]:
@@ -181,13 +212,15 @@ def score(similarities: Sequence[F32], pairs: Sequence[I64], false_match_rate: f
     """Scores of moments: similarities (N, M) of all that both cameras saw, and who of them are the same (P, 2)."""
     ranks, sizes, true, false = [], [], [], []
     for table, same in zip(similarities, pairs, strict=True):
+        strange = np.zeros(table.shape, np.bool_)
         for row, column in same:
             for line, right in ((table[row], column), (table[:, column], row)):
-                others = np.delete(line, right)
-                ranks.append(1 + (others >= line[right]).sum())
+                ranks.append(1 + (np.delete(line, right) >= line[right]).sum())
                 sizes.append(len(line))
-                false.append(others)
+            strange[row], strange[:, column] = True, True
             true.append(table[row, column])
+        strange[same[:, 0], same[:, 1]] = False
+        false.append(table[strange])
     strangers = -np.sort(-np.concatenate(false)) if false else np.zeros(0, np.float32)
     if not len(strangers):
         raise ValueError("whoever both cameras saw was alone; there is nobody to be taken for")
@@ -201,6 +234,7 @@ def score(similarities: Sequence[F32], pairs: Sequence[I64], false_match_rate: f
         mean_reciprocal_rank=float((1 / place).mean()),
         threshold=threshold,
         recognised=float((np.array(true) > threshold).mean()),
+        strangers=len(strangers),
     )
 
 
@@ -209,9 +243,16 @@ def report(name: str, scores: Scores, false_match_rate: float) -> str:
     return (
         f"{name}: rank-1 {scores.rank_1:.1%}  mean reciprocal rank {scores.mean_reciprocal_rank:.3f}  "
         f"{scores.recognised:.1%} of pairs of one person above {scores.threshold:.3f}, "
-        f"which {false_match_rate:g} of two people's reach  "
+        f"which {false_match_rate:g} of {scores.strangers} of two people's reach  "
         f"({scores.queries} queries, {scores.candidates:.1f} candidates, {scores.by_chance:.1%} by chance)"
     )
+
+
+def metres(text: str) -> float:
+    """A distance above 0."""
+    if not 0 < (distance := float(text)) < np.inf:
+        raise argparse.ArgumentTypeError(f"{text}; give metres above 0")
+    return distance
 
 
 def parse() -> argparse.Namespace:
@@ -221,8 +262,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clips", type=Path, nargs=2, required=True, metavar="VIDEO")
     parser.add_argument("--calibration", type=Path, required=True, metavar="JSON")
     parser.add_argument("--every", type=at_least(1), default=10, help="frames from one moment to the next")
-    parser.add_argument("--near", type=float, default=0.5, help="metres between two views of one person, at most")
-    parser.add_argument("--clear", type=float, default=1.0, help="metres to everybody else, at least")
+    parser.add_argument("--near", type=metres, default=0.5, help="metres between two views of one person, at most")
+    parser.add_argument("--clear", type=metres, default=1.0, help="metres to everybody else, at least")
     parser.add_argument("--fmr", type=rate, default=1e-2, metavar="RATE", help="share of pairs of two people")
     parser.add_argument("--detector", default="default", metavar="FILE")
     parser.add_argument("--normalise-outside", action="store_true", help="for foreign files: ImageNet mean and std")
@@ -233,13 +274,13 @@ def parse() -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> None:
     """Print a line for each descriptor of each network."""
+    networks = {path: load(path, options) for path in options.weights}
     seen = list(moments(options, Detector.load(DetectorConfig(model=options.detector))))
     if not seen:
         raise ValueError("nobody was seen by both cameras; are the clips of one moment and place?")
     crops = [crop for moment in seen for crop in (*moment.first, *moment.second)]
     ends = np.cumsum([len(side) for moment in seen for side in (moment.first, moment.second)])[:-1]
-    for path in options.weights:
-        network = load(path, options)
+    for path, network in networks.items():
         for name, rows in describe(crops, network.describe, network.size_hw).items():
             sides = np.split(rows, ends)
             tables = [one @ other.T for one, other in zip(sides[::2], sides[1::2], strict=True)]

@@ -6,9 +6,9 @@
 
 detector: OUT/{images,labels}/SPLIT/*.jpg|txt in YOLO's format, one class; people less than 30 % visible or less than
 20 px tall have no label. reid: OUT/PPPPP_cC_N.jpg, person, camera, number; every person is seen by several cameras
-with lights of their own. --street: people in everyday clothes, half of the cameras at eye level, where one hides the
-other, half of them before backdrops of shapes. Seeds of demo and tests are below 1000. An interrupted run continues
-where it stopped.
+with lights of their own. --street: people in everyday clothes; half of the cameras at eye level, where one hides the
+other; half of all cameras see them before backdrops of shapes. Seeds of demo and tests are below 1000. An interrupted
+run continues where it stopped.
 """
 
 import argparse
@@ -312,6 +312,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.seed < 1000:
         parser.error("seeds below 1000 belong to the demo and the tests; use 1000 or more")
+    if options.kind == "detector" and options.street:
+        parser.error("--street is of re-identification crops; leave it out")
     if options.kind == "detector":
         detector_frames(options.out, options.split, options.images, options.seed)
     else:
