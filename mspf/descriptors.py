@@ -1,6 +1,6 @@
 """Embeddings of lists of images, by a torch network or by an exported one that is handed in as a function."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -81,15 +81,26 @@ def describe_all(
         flip: sum the unit rows of each image and its mirror image.
         watch: is told how many more are done.
     """
-    batches: dict[str, list[F32]] = {}
-    for start in range(0, len(images), BATCH):
-        pixels = read_images(images.paths[start : start + BATCH], size_hw)
+
+    def batches() -> Iterator[U8]:
+        for start in range(0, len(images), BATCH):
+            pixels = read_images(images.paths[start : start + BATCH], size_hw)
+            yield pixels
+            watch(len(pixels))
+
+    rows = describe_batches(batches(), describe, flip)
+    return {name: Described(found, images.pids, images.camids) for name, found in rows.items()}
+
+
+def describe_batches(batches: Iterable[U8], describe: Describe, flip: bool = False) -> dict[str, F32]:
+    """Unit rows (N, D) of RGB batches (n, H, W, 3), for each descriptor by its name; `flip` as in `describe_all`."""
+    described: dict[str, list[F32]] = {}
+    for pixels in batches:
         mirrored = describe(np.ascontiguousarray(pixels[:, :, ::-1])) if flip else {}
         for name, raw in describe(pixels).items():
             rows = unit_rows(raw)
-            batches.setdefault(name, []).append(unit_rows(rows + unit_rows(mirrored[name])) if flip else rows)
-        watch(len(pixels))
-    return {name: Described(np.concatenate(rows), images.pids, images.camids) for name, rows in batches.items()}
+            described.setdefault(name, []).append(unit_rows(rows + unit_rows(mirrored[name])) if flip else rows)
+    return {name: np.concatenate(rows) for name, rows in described.items()}
 
 
 def unit_rows(rows: F32) -> F32:

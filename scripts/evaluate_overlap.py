@@ -24,7 +24,7 @@ from evaluate import load
 from numpy.typing import NDArray
 
 import engines
-from mspf.descriptors import BATCH, Describe, unit_rows
+from mspf.descriptors import BATCH, describe_batches
 from mspf.errors import MSPFError
 from mspf.ranges import at_least, rate
 from pipeline.config import DetectorConfig
@@ -198,14 +198,11 @@ def crops(image_bgr: U8, side: Standing) -> list[U8]:
     return [image_bgr[y1:y2, x1:x2].copy() for x1, y1, x2, y2 in corners]
 
 
-def describe(crops: Sequence[U8], describe_rgb: Describe, size_hw: tuple[int, int]) -> dict[str, F32]:
-    """Unit rows (N, D) of BGR crops, for each descriptor by its name."""
-    batches: dict[str, list[F32]] = {}
-    for start in range(0, len(crops), BATCH):
-        images = np.stack([cv2.resize(crop, size_hw[::-1]) for crop in crops[start : start + BATCH]])
-        for name, rows in describe_rgb(np.ascontiguousarray(images[..., ::-1])).items():
-            batches.setdefault(name, []).append(unit_rows(rows))
-    return {name: np.concatenate(rows) for name, rows in batches.items()}
+def batches(people: Sequence[U8], size_hw: tuple[int, int]) -> Iterator[U8]:
+    """RGB (n, H, W, 3) of BGR crops of any size."""
+    for start in range(0, len(people), BATCH):
+        images = [cv2.resize(crop, size_hw[::-1]) for crop in people[start : start + BATCH]]
+        yield np.ascontiguousarray(np.stack(images)[..., ::-1], np.uint8)
 
 
 def score(similarities: Sequence[F32], pairs: Sequence[I64], false_match_rate: float) -> Scores:
@@ -261,11 +258,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, nargs="+", required=True, metavar="FILE")
     parser.add_argument("--clips", type=Path, nargs=2, required=True, metavar="VIDEO")
     parser.add_argument("--calibration", type=Path, required=True, metavar="JSON")
-    parser.add_argument("--every", type=at_least(1), default=10, help="frames from one moment to the next")
-    parser.add_argument("--near", type=metres, default=0.5, help="metres between two views of one person, at most")
-    parser.add_argument("--clear", type=metres, default=1.0, help="metres to everybody else, at least")
-    parser.add_argument("--fmr", type=rate, default=1e-2, metavar="RATE", help="share of pairs of two people")
-    parser.add_argument("--detector", default="default", metavar="FILE")
+    parser.add_argument(
+        "--every", type=at_least(1), default=10, metavar="N", help="frames from one moment to the next (10)"
+    )
+    parser.add_argument(
+        "--near", type=metres, default=0.5, metavar="M", help="metres between two views of one person, at most (0.5)"
+    )
+    parser.add_argument(
+        "--clear", type=metres, default=1.0, metavar="M", help="metres to everybody else, at least (1.0)"
+    )
+    parser.add_argument(
+        "--fmr", type=rate, default=1e-2, metavar="RATE", help="pairs of two people taken for one (0.01)"
+    )
+    parser.add_argument("--detector", default="default", metavar="FILE", help="as detector.model of a run")
     parser.add_argument("--normalise-outside", action="store_true", help="for foreign files: ImageNet mean and std")
     parser.add_argument("--threads", type=at_least(0), default=0, help="of torch; 0 for one a core")
     parser.set_defaults(parts=False, size=None, device="cpu")
@@ -278,10 +283,10 @@ def run(options: argparse.Namespace) -> None:
     seen = list(moments(options, Detector.load(DetectorConfig(model=options.detector))))
     if not seen:
         raise ValueError("nobody was seen by both cameras; are the clips of one moment and place?")
-    crops = [crop for moment in seen for crop in (*moment.first, *moment.second)]
+    people = [crop for moment in seen for crop in (*moment.first, *moment.second)]
     ends = np.cumsum([len(side) for moment in seen for side in (moment.first, moment.second)])[:-1]
     for path, network in networks.items():
-        for name, rows in describe(crops, network.describe, network.size_hw).items():
+        for name, rows in describe_batches(batches(people, network.size_hw), network.describe).items():
             sides = np.split(rows, ends)
             tables = [one @ other.T for one, other in zip(sides[::2], sides[1::2], strict=True)]
             scores = score(tables, [moment.pairs for moment in seen], options.fmr)

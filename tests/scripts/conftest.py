@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Runs a script of this name with these arguments."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
 
