@@ -44,7 +44,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ema: decay a step of the averaged weights, which are what is validated and shipped; 0 ships the last ones.
         reseed_patches: patch bodies start as copies of the global one, whatever the weights to start from have.
         precision: of activations; float16 scales its losses, and runs on CUDA alone.
-        compile: by torch.compile; takes a minute to start, pays on GPUs.
+        compile: by torch.compile, in place of CUDA graphs: fuses kernels, takes long to start; not timed on a GPU yet.
         deterministic: the same weights from the same seed on CUDA, too, where that costs speed.
         validation_ids: the last people of every data set, kept out of training and scored now and then.
         validate_every: epochs between two scores.

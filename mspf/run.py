@@ -17,7 +17,7 @@ from mspf.errors import CheckpointError
 from mspf.photographs import ALONE, Collection, Feed, Share, load_collection
 from mspf.recipe import TrainConfig, learning_rate
 from mspf.run_directory import Metrics, RunDirectory, RunFacts, git_revision
-from mspf.training import Trainer, determinism
+from mspf.training import Trainer, kernels
 from mspf.validation import validate
 from mspf.weights import Origin, file_sha256, origin
 
@@ -76,7 +76,7 @@ def train(
     elif init:
         initialise(trainer.network, trainer.losses, init, config.reseed_patches)
         trainer.restart_average()
-    with determinism(config):
+    with kernels(config):
         return _Loop(config, collection, directory, trainer, place, stopped, watch).run()
 
 

@@ -1,5 +1,6 @@
 """Training step by step: network, averaged network, losses and optimisers of one run, and all of its state."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,8 @@ from mspf.photographs import ALONE, Batch, Share
 from mspf.recipe import SourceConfig, TrainConfig, learning_rate
 
 __all__ = ["MEAN", "STD", "Objective", "SourceConfig", "TrainConfig", "Trainer", "learning_rate", "normalise"]
+
+log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -59,6 +62,7 @@ class Trainer:
         self.centre_optimiser = torch.optim.SGD(centres, config.losses.centre_lr)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         self.objective: nn.Module = Objective(self.network, self.losses, config)
+        self._to_capture = device.type == "cuda" and share.world == 1 and not config.compile
         if share.world > 1:
             self.objective = DistributedDataParallel(self.objective)
         self.steps = 0
@@ -79,6 +83,9 @@ class Trainer:
             group["lr"] = rate * group["share"]
         self.network.train()
         self.losses.train()
+        if self._to_capture:
+            self._to_capture = False
+            capture(self.objective, batch)
         loss: Tensor = self.objective(batch.images, batch.labels)
         optimisers = [self.optimiser, self.centre_optimiser] if self.config.losses.centre else [self.optimiser]
         for optimiser in optimisers:
@@ -171,12 +178,33 @@ def _optimiser(config: TrainConfig, network: MSPF, losses: MSPFLoss) -> torch.op
     return kind(groups, config.lr, weight_decay=config.weight_decay, fused=True)
 
 
+def capture(objective: nn.Module, batch: Batch) -> None:
+    """From now on forward and backward of batches of this shape are one launch each (CUDA graphs).
+
+    The network is thousands of small kernels, which a GPU finishes faster than Python starts them. Weights and
+    statistics stay as they are; where CUDA cannot capture it, so does the objective.
+    """
+    before = [buffer.clone() for buffer in objective.buffers()]
+    autograd = torch.autograd.graph
+    if hasattr(autograd, "set_warn_on_accumulate_grad_stream_mismatch"):  # gradients come from the graph's own stream
+        autograd.set_warn_on_accumulate_grad_stream_mismatch(False)
+    try:
+        torch.cuda.make_graphed_callables(objective, tuple(batch), allow_unused_input=True)
+    except RuntimeError as error:
+        log.warning("steps are not captured as a CUDA graph, which costs speed (%s)", str(error).partition("\n")[0])
+    with torch.no_grad():
+        for buffer, value in zip(objective.buffers(), before, strict=True):
+            buffer.copy_(value)  # without those of the trial steps of the capture
+
+
 @contextmanager
-def determinism(config: TrainConfig) -> Iterator[None]:
-    """On CUDA, the same kernels in the same order while this lasts, where the recipe asks for it."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(config.deterministic or before, warn_only=True)
+def kernels(config: TrainConfig) -> Iterator[None]:
+    """On CUDA, while this lasts: the same kernels in the same order where the recipe asks for it, else the fastest."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(config.deterministic or before[0], warn_only=True)
+    torch.backends.cudnn.benchmark = not config.deterministic
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
