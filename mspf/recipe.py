@@ -44,6 +44,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ema: decay a step of the averaged weights, which are what is validated and shipped; 0 ships the last ones.
         reseed_patches: patch bodies start as copies of the global one, whatever the weights to start from have.
         precision: of activations; float16 scales its losses, and runs on CUDA alone.
+        cuda_graphs: on one GPU, forward and backward are recorded once and launched whole.
         compile: by torch.compile, in place of CUDA graphs: fuses kernels, takes long to start; not timed on a GPU yet.
         deterministic: the same weights from the same seed on CUDA, too, where that costs speed.
         validation_ids: the last people of every data set, kept out of training and scored now and then.
@@ -77,6 +78,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ema: Share = 0.998
     reseed_patches: bool = False
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    cuda_graphs: bool = True
     compile: bool = False
     deterministic: bool = False
     validation_ids: Count = 0

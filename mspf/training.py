@@ -1,6 +1,6 @@
 """Training step by step: network, averaged network, losses and optimisers of one run, and all of its state."""
 
-import logging
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,8 +18,6 @@ from mspf.photographs import ALONE, Batch, Share
 from mspf.recipe import SourceConfig, TrainConfig, learning_rate
 
 __all__ = ["MEAN", "STD", "Objective", "SourceConfig", "TrainConfig", "Trainer", "learning_rate", "normalise"]
-
-log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -62,7 +60,7 @@ class Trainer:
         self.centre_optimiser = torch.optim.SGD(centres, config.losses.centre_lr)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         self.objective: nn.Module = Objective(self.network, self.losses, config)
-        self._to_capture = device.type == "cuda" and share.world == 1 and not config.compile
+        self._to_capture = config.cuda_graphs and device.type == "cuda" and share.world == 1 and not config.compile
         if share.world > 1:
             self.objective = DistributedDataParallel(self.objective)
         self.steps = 0
@@ -105,7 +103,7 @@ class Trainer:
         if self.part_sums or not self.losses_summed:  # a checkpoint of before has none of its part of an epoch
             self.part_sums = {name: self.part_sums.get(name, 0) + part for name, part in self.losses.parts.items()}
         self.losses_summed += 1
-        return loss.detach()
+        return loss.detach().clone()  # a replayed step's loss lies where the next one's will
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -182,8 +180,12 @@ def capture(objective: nn.Module, batch: Batch) -> None:
     """From now on forward and backward of batches of this shape are one launch each (CUDA graphs).
 
     The network is thousands of small kernels, which a GPU finishes faster than Python starts them. Weights and
-    statistics stay as they are; where CUDA cannot capture it, so does the objective.
+    statistics stay as they are.
+
+    Raises:
+        RunError: CUDA cannot record it, or has no memory for it.
     """
+    gc.collect()  # what was captured before holds itself in a circle, with all its memory on the GPU
     before = [buffer.clone() for buffer in objective.buffers()]
     autograd = torch.autograd.graph
     if hasattr(autograd, "set_warn_on_accumulate_grad_stream_mismatch"):  # gradients come from the graph's own stream
@@ -191,7 +193,10 @@ def capture(objective: nn.Module, batch: Batch) -> None:
     try:
         torch.cuda.make_graphed_callables(objective, tuple(batch), allow_unused_input=True)
     except RuntimeError as error:
-        log.warning("steps are not captured as a CUDA graph, which costs speed (%s)", str(error).partition("\n")[0])
+        reason = str(error).partition("\n")[0]
+        raise RunError(
+            f"a step was not recorded as a CUDA graph ({reason}); fewer people, or cuda_graphs: false"
+        ) from error
     with torch.no_grad():
         for buffer, value in zip(objective.buffers(), before, strict=True):
             buffer.copy_(value)  # without those of the trial steps of the capture
@@ -202,7 +207,7 @@ def kernels(config: TrainConfig) -> Iterator[None]:
     """On CUDA, while this lasts: the same kernels in the same order where the recipe asks for it, else the fastest."""
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(config.deterministic or before[0], warn_only=True)
-    torch.backends.cudnn.benchmark = not config.deterministic
+    torch.backends.cudnn.benchmark = not (config.deterministic or before[0])
     try:
         yield
     finally:

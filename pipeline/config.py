@@ -106,8 +106,8 @@ class ReidConfig(_Section, frozen=True):
     """The describing network and how often it runs.
 
     Attributes:
-        model: "default", which is mspf_x0_5; mspf_x0_25, mspf_x0_5_rendered, mspf_x0_25_rendered, or an .onnx file with
-            re-ID metadata.
+        model: "default", which is mspf_x0_5; mspf_x1_0, mspf_x0_25, mspf_x0_5_rendered, mspf_x0_25_rendered, or an
+            .onnx file with re-ID metadata.
         refresh_s: a long track gets a new embedding so often; a young one sooner.
         bank: embeddings kept per track.
         split_below: a track whose last two embeddings are less similar than this to all earlier ones became somebody

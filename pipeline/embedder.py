@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED_REID = {
-    name: WEIGHTS / f"{name}.onnx" for name in ("mspf_x0_25", "mspf_x0_25_rendered", "mspf_x0_5", "mspf_x0_5_rendered")
+    name: WEIGHTS / f"{name}.onnx"
+    for name in ("mspf_x0_25", "mspf_x0_25_rendered", "mspf_x0_5", "mspf_x0_5_rendered", "mspf_x1_0")
 }
 DEFAULT_REID = SHIPPED_REID["mspf_x0_5"]
 

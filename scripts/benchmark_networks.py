@@ -41,6 +41,7 @@ UNTRAINED: dict[str, Callable[[], MSPF | OSNet]] = {  # speed does not depend on
 SHIPPED = {
     "MSPF x0.25 as shipped": SHIPPED_REID["mspf_x0_25"],
     "MSPF x0.5 as shipped": SHIPPED_REID["mspf_x0_5"],
+    "MSPF x1.0 as shipped": SHIPPED_REID["mspf_x1_0"],
     DETECTOR: DEFAULT_DETECTOR,
 }
 ROOF_SIDE, GPU_SIDE = 1024, 8192
