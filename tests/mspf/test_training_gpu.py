@@ -1,7 +1,8 @@
 """Training on a real GPU: captured steps are the eager ones; skipped where there is none."""
 
-import dataclasses
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -28,8 +29,7 @@ CONFIG = TrainConfig(
 )
 
 
-@dataclasses.dataclass
-class Trained:
+class Trained(NamedTuple):
     trainer: Trainer
     losses: list[float]
 
@@ -38,10 +38,10 @@ def trained(captured: bool, steps: int = 6) -> Trained:
     """A network after some steps on noise."""
     device, rng = torch.device("cuda"), np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 256, (40, 128, 64, 3), np.uint8)).to(device).permute(0, 3, 1, 2)
-    feed = Feed(CONFIG, [Photographs(images, np.repeat(np.arange(8), 5))], ALONE)
-    trainer = Trainer(CONFIG, 8, device)
-    trainer._to_capture = captured
-    with kernels(CONFIG):
+    config = msgspec.structs.replace(CONFIG, cuda_graphs=captured)
+    feed = Feed(config, [Photographs(images, np.repeat(np.arange(8), 5))], ALONE)
+    trainer = Trainer(config, 8, device)
+    with kernels(config):
         losses = [float(trainer.step(feed.batch(step), step / 2)) for step in range(steps)]
     return Trained(trainer, losses)
 
