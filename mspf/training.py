@@ -205,11 +205,11 @@ def capture(objective: nn.Module, batch: Batch) -> None:
 @contextmanager
 def kernels(config: TrainConfig) -> Iterator[None]:
     """On CUDA, while this lasts: the same kernels in the same order where the recipe asks for it, else the fastest."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(config.deterministic or before[0], warn_only=True)
-    torch.backends.cudnn.benchmark = not (config.deterministic or before[0])
+    deterministic, search = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(config.deterministic or deterministic, warn_only=True)
+    torch.backends.cudnn.benchmark = not (config.deterministic or deterministic)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark = before[1]
+        torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cudnn.benchmark = search
