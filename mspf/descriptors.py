@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from mspf.datasets import F32, U8, ImageList, read_images
@@ -101,6 +102,15 @@ def describe_batches(batches: Iterable[U8], describe: Describe, flip: bool = Fal
             rows = unit_rows(raw)
             described.setdefault(name, []).append(unit_rows(rows + unit_rows(mirrored[name])) if flip else rows)
     return {name: np.concatenate(rows) for name, rows in described.items()}
+
+
+def without_camera_means(rows: F32, camids: NDArray[np.int64]) -> F32:
+    """Unit rows (N, D) without the mean of their camera (arXiv 2502.10195); zero for a row that is this mean."""
+    rest = rows.copy()
+    for camera in np.unique(camids):
+        rest[camids == camera] -= rows[camids == camera].mean(0)
+    unit: F32 = rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-12)
+    return unit
 
 
 def unit_rows(rows: F32) -> F32:

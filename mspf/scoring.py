@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from mspf.datasets import Split, held_out_split, test_split, training_images
-from mspf.descriptors import Describe, describe_all
+from mspf.descriptors import Describe, describe_all, without_camera_means
 from mspf.metrics import Described, score
 from mspf.reranking import reranked_distances
 from mspf.thresholds import Threshold, same_person_thresholds
@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         size_hw: to which images are resized.
         flip: describe each image together with its mirror image.
+        remove_camera_bias: take the mean over a camera's images off each, as a run does with what it has seen so far.
         rerank: by k-reciprocal neighbours (Zhong et al. 2017).
         ignore_cameras: for sets of one camera; otherwise images of a query's own camera do not count.
         false_match_rates: at which the same-person threshold is wanted.
@@ -36,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     size_hw: tuple[int, int] = (256, 128)
     flip: bool = False
+    remove_camera_bias: bool = False
     rerank: bool = False
     ignore_cameras: bool = False
     false_match_rates: tuple[float, ...] = ()
@@ -112,7 +114,18 @@ def describe_split(
     alone = split.gallery is split.query
     gallery = query if alone else describe_all(split.gallery, describe, settings.size_hw, settings.flip, watch)
     for name in query:
-        yield name, query[name], gallery[name]
+        if settings.remove_camera_bias:
+            yield name, *_without_camera_means(query[name], gallery[name])
+        else:
+            yield name, query[name], gallery[name]
+
+
+def _without_camera_means(query: Described, gallery: Described) -> tuple[Described, Described]:
+    sets = (query,) if query is gallery else (query, gallery)
+    rows = np.concatenate([one.embeddings for one in sets])
+    rest = np.split(without_camera_means(rows, np.concatenate([one.camids for one in sets])), [len(query)])
+    found = [Described(part, one.pids, one.camids) for part, one in zip(rest, sets, strict=False)]
+    return found[0], found[-1]
 
 
 def score_described(name: str, query: Described, gallery: Described, settings: Settings, stamp: Stamp) -> Result:

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+from pipeline.camera_bias import CameraMean
 from pipeline.datatypes import CameraIdentities, CameraUpdate, Decision, TrackKey
 from pipeline.errors import StoreError
 from pipeline.matcher import Matcher, Outcome
@@ -23,6 +24,7 @@ class MatchService:
         self._unsaved: list[Decision] = []
         self._touched: set[int] = set()
         self._parted: list[tuple[int, int]] = []
+        self._learnt: dict[str, CameraMean] = {}
         self._failing = False
 
     @property
@@ -47,6 +49,7 @@ class MatchService:
             self._unsaved += outcome.decisions
             self._touched.update(outcome.changed)
             self._parted += outcome.parted
+            self._learnt |= {mean.camera_id: mean for mean in outcome.learnt}
         self.save()
         answers = []
         for update, outcome in zip(updates, outcomes, strict=True):
@@ -60,12 +63,12 @@ class MatchService:
 
     def save(self) -> None:
         """Commits what waits; a store that fails is reported once and tried again at the next step."""
-        if not self._unsaved and not self._touched and not self._parted:
+        if not (self._unsaved or self._touched or self._parted or self._learnt):
             return
         gallery = self._matcher.gallery
         known = [Known(gallery.get(who), gallery.keys(who)) for who in sorted(self._touched) if who in gallery]
         try:
-            self._store.record(self._unsaved, known, self._parted)
+            self._store.record(self._unsaved, known, self._parted, self._learnt.values())
         except StoreError as error:
             if not self._failing:
                 log.error("%s", error)
@@ -77,6 +80,7 @@ class MatchService:
         self._unsaved.clear()
         self._touched.clear()
         self._parted.clear()
+        self._learnt.clear()
 
     def finish(self) -> None:
         """Commits what waits, for the last time; what cannot be is told."""

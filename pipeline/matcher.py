@@ -3,7 +3,7 @@
 A track joins the identity it is most like, by Hungarian assignment over that camera's undecided tracks (Kuhn 1955,
 through scipy): at once when it is sure, after more views when it is not. Nobody whom that camera saw beside it is a
 candidate. A track unlike everybody becomes a provisional identity. Two identities found alike later, and never seen
-together, merge.
+together, merge. Descriptors are compared without what their camera adds to everybody's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pipeline.assignment import assign
+from pipeline.camera_bias import CameraBias, CameraMean
 from pipeline.company import Company
 from pipeline.config import MatcherConfig
 from pipeline.continuity import Lost, continuities
@@ -44,6 +45,7 @@ class _OpenTrack:
     """What the matcher holds of one open track.
 
     Attributes:
+        mean: (D,) of its embeddings, as its camera shows them.
         rivals: open tracks that its camera saw at the same moment, and since when.
         strangers: identities of rivals seen beside it for long enough to be sure that they are two people.
     """
@@ -75,12 +77,14 @@ class Outcome:
         tracks: everybody the camera saw in this frame.
         changed: identities whose stored state is no longer current.
         parted: pairs of identities that are two people, seen together just now for the first time.
+        learnt: what became known of cameras.
     """
 
     decisions: tuple[Decision, ...] = ()
     tracks: tuple[TrackIdentity, ...] = ()
     changed: tuple[int, ...] = ()
     parted: tuple[tuple[int, int], ...] = ()
+    learnt: tuple[CameraMean, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +95,14 @@ class MatcherState:
         identities: with the tracks behind their prototypes.
         tracks: who each of them is.
         parted: pairs of identities that some camera saw together.
+        means: of the cameras' people.
     """
 
     identities: tuple[tuple[Identity, tuple[TrackKey | None, ...]], ...] = ()
     tracks: Mapping[TrackKey, int] = field(default_factory=dict)
     next_identity_id: int = 1
     parted: tuple[tuple[int, int], ...] = ()
+    means: tuple[CameraMean, ...] = ()
 
 
 class Matcher:
@@ -124,6 +130,7 @@ class Matcher:
         self._epoch_since: dict[str, float] = {}
         self._company = Company(state.parted)
         self._covisibility = Covisibility()
+        self._bias = CameraBias(state.means)
         self._last_sweep = -np.inf
 
     def step(self, update: CameraUpdate) -> Outcome:
@@ -156,7 +163,7 @@ class Matcher:
         )
         changed = {done.identity_id for done in decisions} | {tracks[key].identity_id for key in described}
         current = tuple(sorted(who for who in changed if who is not None and who in self.gallery))
-        return Outcome(tuple(decisions), seen, current, self._company.take_new())
+        return Outcome(tuple(decisions), seen, current, self._company.take_new(), self._bias.take_new())
 
     def _depart(self, camera: str, now: float) -> None:
         """Takes closed tracks off the open ones, and remembers for a moment where they ended."""
@@ -205,7 +212,13 @@ class Matcher:
             return 0.0
         identity = self.gallery.get(track.identity_id)
         others = [row for row, behind in enumerate(self.gallery.keys(track.identity_id)) if behind != key]
-        return float((identity.prototypes[others] @ track.mean).max()) if others else 0.0
+        (looks,) = self._looks(key.camera_id, [track])
+        return float((identity.prototypes[others] @ looks).max()) if others else 0.0
+
+    def _looks(self, camera_id: str, tracks: Sequence[_OpenTrack]) -> F32:
+        """(N, D) unit descriptors of tracks of one camera, comparable with other cameras'."""
+        means = np.stack([track.mean for track in tracks])
+        return self._bias.take_off(camera_id, means) if self._config.remove_camera_bias else means
 
     def _match(self, tracks: _Tracks, visible: _Tracks, now: float) -> list[Decision]:
         """Identities for the undecided tracks with evidence enough."""
@@ -236,7 +249,8 @@ class Matcher:
         special = {one.identity_id for one in lost}.union(*elsewhere.values())
         special = special.union(*(tracks[key].strangers for key in undecided))
         # Only looks count for all others, and no track needs more of them than there are tracks.
-        near = self.gallery.candidates(np.stack([tracks[key].mean for key in undecided]), len(undecided), special)
+        looks = self._looks(camera, [tracks[key] for key in undecided])
+        near = self.gallery.candidates(looks, len(undecided), special)
         doubt = self._covisibility.doubt(camera, elsewhere, near.ids)
         similarity: F32 = near.similarity - self._config.elsewhere_penalty * doubt
         taken = {track.identity_id for track in visible.values()}
@@ -287,6 +301,8 @@ class Matcher:
             identity_id, self._next_id = self._next_id, self._next_id + 1
             nothing = np.zeros((0, len(track.mean)), np.float32)
             self.gallery.add(Identity(identity_id, nothing, track.tracklet.first_seen, now, frozenset(), False))
+        if key.camera_id not in self.gallery.get(identity_id).cameras:
+            self._bias.note(key.camera_id, track.mean)
         self._covisibility.note(key.camera_id, self._elsewhere(key.camera_id, now), identity_id)
         self.gallery.see(identity_id, key.camera_id, track.tracklet.last_seen)
         track.identity_id, track.matched_seq, track.doubtful_since = identity_id, _NEVER, None
@@ -298,7 +314,8 @@ class Matcher:
         for key, track in tracks.items():
             if track.identity_id is None or not len(track.mean) or track.matched_seq == track.tracklet.seq:
                 continue
-            self.gallery.describe(track.identity_id, key, track.mean, float(track.tracklet.quality.sum()))
+            (looks,) = self._looks(key.camera_id, [track])
+            self.gallery.describe(track.identity_id, key, looks, float(track.tracklet.quality.sum()))
             track.matched_seq = track.tracklet.seq
             described.append(key)
         return described
@@ -329,7 +346,7 @@ class Matcher:
             if now - self.gallery.get(who).first_seen > self._config.merge_within_s:
                 continue
             others = self._company.of(who) | self._beside(who) | {*range(who, self._next_id)}
-            near = self.gallery.candidates(track.mean[None], 1, others)
+            near = self.gallery.candidates(self._looks(key.camera_id, [track]), 1, others)
             similarity = np.where(np.isin(near.ids, [*others]), -1.0, near.similarity[0])
             best = int(np.argmax(similarity))
             if similarity[best] >= self._config.merge_similarity:

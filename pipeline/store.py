@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 import msgspec
 import numpy as np
 
+from pipeline.camera_bias import CameraMean
 from pipeline.datatypes import F32, Assignment, Decision, Expiry, Identity, Merge, TrackKey
 from pipeline.errors import StoreError
 from pipeline.matcher import MatcherState
@@ -23,6 +24,7 @@ CREATE TABLE IF NOT EXISTS identities (
 CREATE TABLE IF NOT EXISTS tracks (
     camera_id TEXT, epoch INTEGER, track_id INTEGER, identity_id INTEGER NOT NULL, similarity REAL, decided_at REAL,
     PRIMARY KEY (camera_id, epoch, track_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cameras (camera_id TEXT PRIMARY KEY, people INTEGER, total BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parted (one INTEGER, other INTEGER, PRIMARY KEY (one, other)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS counted ON identities (became, confirmed);  -- `count` reads no prototypes
 CREATE INDEX IF NOT EXISTS ended ON identities (last_seen) WHERE gone;
@@ -95,7 +97,11 @@ class Store:
         self._db.close()
 
     def record(
-        self, decisions: Sequence[Decision], changed: Iterable[Known], parted: Iterable[tuple[int, int]] = ()
+        self,
+        decisions: Sequence[Decision],
+        changed: Iterable[Known],
+        parted: Iterable[tuple[int, int]] = (),
+        learnt: Iterable[CameraMean] = (),
     ) -> None:
         """Commits decisions and the state of the identities they touch, all or nothing.
 
@@ -103,6 +109,7 @@ class Store:
 
         Args:
             parted: pairs of identities that are two people.
+            learnt: of cameras, in place of what was known of them.
 
         Raises:
             StoreError: nothing of it was written, as on a full disk; the caller keeps it and tries again.
@@ -112,6 +119,8 @@ class Store:
             for known in changed:
                 self._put_identity(known)
             self._db.executemany("INSERT OR IGNORE INTO parted VALUES (?, ?)", parted)
+            means = [(mean.camera_id, mean.people, mean.total.astype(np.float32).tobytes()) for mean in learnt]
+            self._db.executemany("INSERT OR REPLACE INTO cameras VALUES (?, ?, ?)", means)
             for decision in decisions:
                 self._put(decision)
             newest = max((decision.decided_at for decision in decisions), default=0.0)
@@ -134,12 +143,14 @@ class Store:
             identities = self._rows(_IdentityRow, f"{known} FROM identities WHERE NOT gone ORDER BY identity_id")
             tracks = self._rows(tuple[str, int, int, int], "camera_id, epoch, track_id, identity_id FROM tracks")
             pairs = self._rows(tuple[int, int], "one, other FROM parted")
+            means = self._rows(tuple[str, int, bytes], "camera_id, people, total FROM cameras ORDER BY camera_id")
             ((highest,),) = self._rows(tuple[int], "COALESCE(MAX(identity_id), 0) FROM identities")
             return MatcherState(
                 identities=tuple(self._identity(row) for row in identities),
                 tracks={TrackKey(camera, epoch, track): became.get(who, who) for camera, epoch, track, who in tracks},
                 next_identity_id=highest + 1,
                 parted=tuple((became.get(one, one), became.get(other, other)) for one, other in pairs),
+                means=tuple(self._mean(*row) for row in means),
             )
         except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
             raise StoreError(
@@ -231,6 +242,12 @@ class Store:
         seen_by = frozenset(filter(None, row.cameras.split(",")))
         seen = (row.first_seen, row.last_seen)
         return Identity(row.identity_id, vectors, *seen, seen_by, bool(row.confirmed)), keys
+
+    def _mean(self, camera_id: str, people: int, total: bytes) -> CameraMean:
+        vector: F32 = np.frombuffer(total, np.float32)
+        if people < 1 or len(vector) != self._dimension or not np.isfinite(vector).all():
+            raise ValueError(f"camera {camera_id}: the mean of {people} people has {len(vector)} numbers")
+        return CameraMean(camera_id, people, vector)
 
     def _check(self, name: str, value: str, advice: str) -> None:
         self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))

@@ -99,7 +99,7 @@ def clip_split(video: Path, truth: Path, folder: Path, every: int = 2, min_heigh
 def report(result: Result) -> str:
     """One line of scores and one for each threshold."""
     stamp, settings = result.stamp, result.settings
-    options = [name for name in ("flip", "rerank", "ignore_cameras") if getattr(settings, name)]
+    options = [name for name in ("flip", "remove_camera_bias", "rerank", "ignore_cameras") if getattr(settings, name)]
     weights = "/".join(Path(stamp.weights).parts[-2:])
     head = f"{weights} ({result.descriptor}, {result.descriptor_length}) on {stamp.data} {stamp.split}"
     scores = f"rank-1 {result.rank_1:.1f}  rank-5 {result.rank_5:.1f}  rank-10 {result.rank_10:.1f}"
@@ -158,6 +158,7 @@ def parse() -> argparse.Namespace:
         "--size", type=at_least(16), nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: what the file says"
     )
     parser.add_argument("--flip", action="store_true", help="describe images together with their mirror images")
+    parser.add_argument("--remove-camera-bias", action="store_true", help="take off the mean of each camera's images")
     parser.add_argument("--rerank", action="store_true", help="by k-reciprocal neighbours")
     parser.add_argument("--ignore-cameras", action="store_true", help="for sets of one camera")
     parser.add_argument("--parts", action="store_true", help="score what the full descriptor is made of")
@@ -190,9 +191,8 @@ def run(options: argparse.Namespace, bar: Progress) -> list[Result]:
         chosen = list(splits(options, Path(scratch)))
         for path in options.weights:
             network = load(path, options)
-            settings = Settings(
-                network.size_hw, options.flip, options.rerank, options.ignore_cameras, tuple(options.fmr)
-            )
+            asked = (options.flip, options.remove_camera_bias, options.rerank, options.ignore_cameras)
+            settings = Settings(network.size_hw, *asked, tuple(options.fmr))
             for data, name, split in chosen:
                 if options.split == "held-out":
                     warn_of_training_people(path, data, options.ids, network.facts["held_out_ids"])

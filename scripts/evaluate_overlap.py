@@ -1,6 +1,9 @@
 """Score re-identification between two cameras that see the same ground at once: where people stand says who is who.
 
 python scripts/evaluate_overlap.py --weights W ... --clips A.mp4 B.mp4 --calibration calibration.json
+python scripts/evaluate_overlap.py --run RUN --clips A.mp4 B.mp4 --calibration calibration.json
+
+The first scores networks, the second the identities that a run gave (cameras are called like their clips).
 
 Nobody has to be labelled. Every tenth frame the people of both pictures are detected and their feet put on the ground;
 two boxes are one person where each is the other's nearest, by less than --near metres, and nobody else stands within
@@ -24,12 +27,14 @@ from evaluate import load
 from numpy.typing import NDArray
 
 import engines
-from mspf.descriptors import BATCH, describe_batches
+from mspf.descriptors import BATCH, describe_batches, without_camera_means
 from mspf.errors import MSPFError
 from mspf.ranges import at_least, rate
 from pipeline.config import DetectorConfig
 from pipeline.detector import Detector
 from pipeline.errors import PipelineError
+from pipeline.evaluation import Boxes
+from pipeline.results import read_boxes
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -148,11 +153,16 @@ class Standing:
     whole: Mask
 
 
+def feet(lens: Lens, boxes: F64) -> F64:
+    """(N, 2) points of the ground below boxes (N, 4) x1, y1, x2, y2; not a number above the horizon."""
+    return lens.ground(np.column_stack([boxes[:, [0, 2]].mean(1), boxes[:, 3]]))
+
+
 def standing(detector: Detector, lens: Lens, image_bgr: U8) -> Standing:
     """Who is detected surely; whole are those whom the frame does not cut and who are large."""
     found = detector.detect([image_bgr])[0]
     boxes, size = found.boxes_xyxy.astype(np.float64), np.array(image_bgr.shape[1::-1])
-    ground = lens.ground(np.column_stack([boxes[:, [0, 2]].mean(1), boxes[:, 3]]))
+    ground = feet(lens, boxes)
     inside = (boxes[:, :2] > EDGE_PX).all(1) & (boxes[:, 2:] < size - EDGE_PX).all(1)
     whole = inside & (boxes[:, 3] - boxes[:, 1] >= MIN_HEIGHT_PX)
     sure = (found.score >= MIN_SCORE) & np.isfinite(ground).all(1)
@@ -209,15 +219,12 @@ def score(similarities: Sequence[F32], pairs: Sequence[I64], false_match_rate: f
     """Scores of moments: similarities (N, M) of all that both cameras saw, and who of them are the same (P, 2)."""
     ranks, sizes, true, false = [], [], [], []
     for table, same in zip(similarities, pairs, strict=True):
-        strange = np.zeros(table.shape, np.bool_)
         for row, column in same:
             for line, right in ((table[row], column), (table[:, column], row)):
                 ranks.append(1 + (np.delete(line, right) >= line[right]).sum())
                 sizes.append(len(line))
-            strange[row], strange[:, column] = True, True
             true.append(table[row, column])
-        strange[same[:, 0], same[:, 1]] = False
-        false.append(table[strange])
+        false.append(table[strangers_of(same, table.shape)])
     strangers = -np.sort(-np.concatenate(false)) if false else np.zeros(0, np.float32)
     if not len(strangers):
         raise ValueError("whoever both cameras saw was alone; there is nobody to be taken for")
@@ -233,6 +240,70 @@ def score(similarities: Sequence[F32], pairs: Sequence[I64], false_match_rate: f
         recognised=float((np.array(true) > threshold).mean()),
         strangers=len(strangers),
     )
+
+
+class Agreement(NamedTuple):
+    """Identities that a run gave to people of both cameras at one moment.
+
+    Attributes:
+        people: pairs of boxes of one person; agreed: the share of them with one identity, 0..1.
+        strangers: pairs of boxes of two people; mistaken: the share of them with one identity.
+        identities: how many the two cameras show.
+    """
+
+    people: int
+    agreed: float
+    strangers: int
+    mistaken: float
+    identities: int
+
+
+def agreement(options: argparse.Namespace) -> Agreement:
+    """
+    Raises:
+        ConfigError: no boxes of one of the clips.
+        ValueError: the two never show one person at one moment.
+    """
+    lenses = read_lenses(options.calibration, options.clips)
+    sides = [read_boxes(options.run / "tracks" / f"{clip.stem}.txt") for clip in options.clips]
+    same, strange = [np.zeros(0, np.bool_)], [np.zeros(0, np.bool_)]
+    for frame in np.intersect1d(sides[0].frame, sides[1].frame):
+        if (frame - 1) % options.every:
+            continue
+        people = [seen_by(side.at(side.frame == frame), lens) for side, lens in zip(sides, lenses, strict=True)]
+        equal = people[0].identity[:, None] == people[1].identity
+        pairs = same_people(people[0].ground, people[1].ground, options.near, options.clear)
+        others = strangers_of(pairs, equal.shape)
+        same.append(equal[pairs[:, 0], pairs[:, 1]])
+        strange.append(equal[others])
+    one, two = np.concatenate(same), np.concatenate(strange)
+    if not len(one):
+        raise ValueError("nobody was seen by both cameras; are the clips of one moment and place?")
+    identities = np.unique(np.concatenate([side.identity for side in sides]))
+    return Agreement(len(one), float(one.mean()), len(two), float(two.sum() / max(len(two), 1)), len(identities))
+
+
+class Identified(NamedTuple):
+    """Ground points (N, 2) of a camera's people and their identities (N,)."""
+
+    ground: F64
+    identity: I64
+
+
+def seen_by(boxes: Boxes, lens: Lens) -> Identified:
+    """Whom a camera shows on the ground."""
+    corners = np.hstack([boxes.boxes_xywh[:, :2], boxes.boxes_xywh[:, :2] + boxes.boxes_xywh[:, 2:]])
+    ground = feet(lens, corners.astype(np.float64))
+    below = np.isfinite(ground).all(1)
+    return Identified(ground[below], boxes.identity[below])
+
+
+def strangers_of(pairs: I64, shape: tuple[int, int]) -> Mask:
+    """Of a table (N, M) of all that both cameras saw, the pairs of two people: one of them is in `pairs` (P, 2)."""
+    strange = np.zeros(shape, np.bool_)
+    strange[pairs[:, 0]], strange[:, pairs[:, 1]] = True, True
+    strange[pairs[:, 0], pairs[:, 1]] = False
+    return strange
 
 
 def report(name: str, scores: Scores, false_match_rate: float) -> str:
@@ -255,7 +326,9 @@ def metres(text: str) -> float:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, nargs="+", required=True, metavar="FILE")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--weights", type=Path, nargs="+", metavar="FILE")
+    what.add_argument("--run", type=Path, metavar="DIR", help="what mspf-pipeline run --out wrote")
     parser.add_argument("--clips", type=Path, nargs=2, required=True, metavar="VIDEO")
     parser.add_argument("--calibration", type=Path, required=True, metavar="JSON")
     parser.add_argument(
@@ -270,6 +343,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--fmr", type=rate, default=1e-2, metavar="RATE", help="pairs of two people taken for one (0.01)"
     )
+    parser.add_argument("--remove-camera-bias", action="store_true", help="take off the mean of each clip's people")
     parser.add_argument("--detector", default="default", metavar="FILE", help="as detector.model of a run")
     parser.add_argument("--normalise-outside", action="store_true", help="for foreign files: ImageNet mean and std")
     parser.add_argument("--threads", type=at_least(0), default=0, help="of torch; 0 for one a core")
@@ -277,17 +351,28 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(options: argparse.Namespace) -> None:
+def score_run(options: argparse.Namespace) -> None:
+    """Print a line for the identities of a run."""
+    check_clips(options.clips)
+    found = agreement(options)
+    print(
+        f"{options.run}: {found.agreed:.1%} of {found.people} pairs of one person have one identity, "
+        f"{found.mistaken:.1%} of {found.strangers} of two people  ({found.identities} identities)"
+    )
+
+
+def score_networks(options: argparse.Namespace) -> None:
     """Print a line for each descriptor of each network."""
     networks = {path: load(path, options) for path in options.weights}
     seen = list(moments(options, Detector.load(DetectorConfig(model=options.detector))))
     if not seen:
         raise ValueError("nobody was seen by both cameras; are the clips of one moment and place?")
     people = [crop for moment in seen for crop in (*moment.first, *moment.second)]
-    ends = np.cumsum([len(side) for moment in seen for side in (moment.first, moment.second)])[:-1]
+    sizes = [len(side) for moment in seen for side in (moment.first, moment.second)]
+    ends, cameras = np.cumsum(sizes)[:-1], np.repeat(np.arange(len(sizes)) % 2, sizes)
     for path, network in networks.items():
         for name, rows in describe_batches(batches(people, network.size_hw), network.describe).items():
-            sides = np.split(rows, ends)
+            sides = np.split(without_camera_means(rows, cameras) if options.remove_camera_bias else rows, ends)
             tables = [one @ other.T for one, other in zip(sides[::2], sides[1::2], strict=True)]
             scores = score(tables, [moment.pairs for moment in seen], options.fmr)
             print(report(f"{path.name} ({name}, {rows.shape[1]})", scores, options.fmr), flush=True)
@@ -299,7 +384,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        run(options)
+        score_run(options) if options.run else score_networks(options)
     except (MSPFError, PipelineError, OSError, ValueError, engines.EngineError) as error:
         sys.exit(f"evaluate_overlap: {error}")
 

@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from mspf.datasets import F32, U8
-from mspf.descriptors import describe_all, exported_describer, part_describer, torch_describer
+from mspf.descriptors import (
+    describe_all,
+    exported_describer,
+    part_describer,
+    torch_describer,
+    without_camera_means,
+)
 from mspf.figures import RIGHT, WRONG, draw_cmc, draw_rankings, first_answers, framed
 from mspf.metrics import rows_of, similarities
 from mspf.network import MSPF, MSPFConfig
@@ -67,6 +73,26 @@ def test_reranking_and_flipping_are_settings(market: Path) -> None:
     name, query, gallery = next(iter(describe_split(choose_split(market, "test"), brightness, settings)))
 
     assert score_described(name, query, gallery, settings, STAMP).queries == 2
+
+
+def test_what_a_camera_adds_is_taken_off_of_query_and_gallery_where_asked(tmp_path: Path) -> None:
+    for folder, camera, dark in (("query", 1, 0), ("bounding_box_test", 2, 120)):  # all in camera 2 are brighter
+        for person, value in ((1, 20), (2, 60), (3, 100)):
+            write(tmp_path / folder, f"{person:04d}_c{camera}_1.png", value + dark)
+    split = choose_split(tmp_path, "test")
+    scores = []
+    for remove in (False, True):
+        settings = Settings(size_hw=(16, 8), remove_camera_bias=remove)
+        name, query, gallery = next(iter(describe_split(split, brightness, settings)))
+        scores.append(score_described(name, query, gallery, settings, STAMP).rank_1)
+        np.testing.assert_allclose(np.linalg.norm(gallery.embeddings, axis=1), 1, atol=1e-6)
+    assert scores == [pytest.approx(100 / 3), pytest.approx(100)]
+
+
+def test_a_camera_of_one_image_leaves_nothing_of_it() -> None:
+    rows = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
+    left = without_camera_means(rows, np.array([1, 1, 2]))
+    np.testing.assert_allclose(left, [[0.5**0.5, -(0.5**0.5)], [-(0.5**0.5), 0.5**0.5], [0, 0]], atol=1e-6)
 
 
 def test_everyone_of_a_one_camera_folder_asks_for_the_others(tmp_path: Path) -> None:

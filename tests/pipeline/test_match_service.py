@@ -104,6 +104,14 @@ def test_who_was_seen_together_is_stored(tmp_path):
         assert [sorted(pair) for pair in store.load().parted] == [[1, 2]]
 
 
+def test_what_cameras_add_is_stored_once_for_each_new_person(tmp_path):
+    people = [update("a", at, tracklet(one, row, at=at)) for one, (at, row) in enumerate([(0.0, X), (9.0, Y)], 1)]
+    serve(tmp_path, [*people, update("a", 9.1, tracklet(2, Y, at=9.1))])
+    with Store(tmp_path / "identities.db", 3) as store:
+        (mean,) = store.load().means
+    assert (mean.camera_id, mean.people, mean.total.tolist()) == ("a", 2, (X + Y).tolist())
+
+
 def test_decisions_that_can_never_be_stored_are_told_at_the_end(tmp_path, caplog):
     with Store(tmp_path / "identities.db", 64) as store, RunWriter(tmp_path, ["a"], fresh=True) as writer:
         service = MatchService(Matcher(CONFIG, 64), store, writer)

@@ -298,6 +298,50 @@ def test_a_restarted_matcher_goes_on_with_the_same_identities():
     assert who(after.step(update("b", 1.0, tracklet(1, X, at=1.0), tracklet(2, Z, at=1.0)))) == {1: 1, 2: 9}
 
 
+def tilted(people, camera):
+    """(N, D) unit descriptors as a camera shows them that adds the same to everybody."""
+    rows = people + 0.9 * np.eye(people.shape[1])[camera]
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def seen_one_by_one(known, camera, rows, start):
+    """The identities of people whom a camera sees one after the other."""
+    names = []
+    for number, row in enumerate(rows):
+        at = start + 10.0 * number
+        outcome = known.step(update(camera, at, tracklet(number + 1, row, at=at)))
+        names += [*who(outcome).values()]
+        known.step(update(camera, at + 5, tracklet(number + 1, row, at=at, closed=True)))
+    return names
+
+
+@pytest.mark.parametrize("remove_camera_bias", [True, False])
+def test_strangers_of_a_camera_that_makes_all_look_alike_are_told_apart(remove_camera_bias):
+    people = np.random.default_rng(0).standard_normal((120, 256)) / 16
+    config = MatcherConfig(remove_camera_bias=remove_camera_bias, forget_after_s=1e6)
+    known = Matcher(config, 256)
+    names = seen_one_by_one(known, "a", tilted(people, 0), start=0.0)
+    newest = names[80:]  # the camera has learnt by then
+    assert (len(set(newest)) == len(newest)) is remove_camera_bias
+
+
+def test_what_cameras_add_outlives_a_restart():
+    people = np.random.default_rng(0).standard_normal((120, 256)) / 16
+    config = MatcherConfig(forget_after_s=1e6, merge_within_s=1.0)
+    known, learnt = Matcher(config, 256), {}
+    for number, row in enumerate(tilted(people, 0)):
+        outcome = known.step(update("a", float(number), tracklet(number + 1, row, at=float(number), closed=True)))
+        learnt |= {mean.camera_id: mean for mean in outcome.learnt}
+    assert [*learnt] == ["a"]
+    gallery = known.gallery
+    identities = tuple((gallery.get(one), gallery.keys(one)) for one in gallery.ids.tolist())
+    state = MatcherState(identities, next_identity_id=max(gallery.ids) + 1, means=tuple(learnt.values()))
+    again = tilted(people[100:101], 0)
+    for after in (known, Matcher(config, 256, state)):
+        (joined,) = of(Assignment, after.step(update("a", 500.0, tracklet(500, again[0], at=500.0))))
+        assert joined.similarity == pytest.approx(1.0, abs=0.02)
+
+
 def two_seen_together():
     """A matcher that knows two unlike people whom one camera saw together for long, and what it told."""
     known, parted = matcher(), []

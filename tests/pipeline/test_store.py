@@ -11,6 +11,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
+from pipeline.camera_bias import CameraMean
 from pipeline.datatypes import Assignment, Confirmation, Expiry, Identity, Merge, TrackKey
 from pipeline.errors import StoreError
 from pipeline.store import Known, Store
@@ -141,6 +142,17 @@ def test_who_was_seen_together_survives_with_merges_carried_out(tmp_path):
     assert set(load(tmp_path).parted) == {(1, 2)}
 
 
+def test_what_cameras_add_survives_a_reopening_the_newest_of_each(tmp_path):
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([], [], learnt=[CameraMean("b", 1, X), CameraMean("a", 1, Y)])
+        store.record([], [], learnt=[CameraMean("b", 2, X + Z)])
+    means = load(tmp_path).means
+    assert [(mean.camera_id, mean.people, mean.total.tolist()) for mean in means] == [
+        ("a", 1, Y.tolist()),
+        ("b", 2, (X + Z).tolist()),
+    ]
+
+
 def test_the_count_holds_confirmed_people_once_the_forgotten_included(tmp_path):
     with Store(path_of(tmp_path), 3) as store:
         store.record([], [known(one, confirmed=one != 4) for one in (1, 2, 3, 4)])
@@ -194,6 +206,12 @@ DAMAGE = [
     "UPDATE identities SET cameras = CAST(X'FF' AS TEXT) WHERE identity_id = 2",
     "UPDATE tracks SET identity_id = 'nobody'",
     "UPDATE parted SET other = 'nobody'",
+    "UPDATE cameras SET people = 0",
+    "UPDATE cameras SET people = 'two'",
+    "UPDATE cameras SET total = X'0000803F'",
+    "UPDATE cameras SET total = X'0000803F0000803F00'",
+    "UPDATE cameras SET total = X'0000C07F0000C07F0000C07F'",
+    "UPDATE cameras SET total = NULL",
     "DROP TABLE tracks; CREATE TABLE tracks (identity_id, decided_at)",
 ]
 
@@ -201,7 +219,7 @@ DAMAGE = [
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_store_is_one_clear_error(tmp_path, damage):
     with Store(path_of(tmp_path), 3) as store:
-        store.record([assigned(1, 1)], [known(1), known(2)], [(1, 2)])
+        store.record([assigned(1, 1)], [known(1), known(2)], [(1, 2)], [CameraMean("a", 1, X)])
     with closing(sqlite3.connect(path_of(tmp_path))) as file:
         file.executescript(damage)
     with pytest.raises(StoreError, match=r"identities.db: .*damaged: .*; restore a backup, or move it") as caught:

@@ -86,6 +86,39 @@ def test_the_shipped_network_knows_the_people_of_the_demo(evaluate, capsys):
     assert rank_1 > 90  # by chance 27
 
 
+def told(folder: Path, identities: dict[str, list[int]]) -> None:
+    """A run directory: in their first picture both cameras show two people of the demo, by these identities."""
+    calibration = msgspec.json.decode((DEMO / "calibration.json").read_bytes())
+    (folder / "tracks").mkdir()
+    for camera, names in identities.items():
+        intrinsics, turn, shift = (np.array(calibration[camera][key]) for key in "KRt")
+        people = np.array([(-1.0, 0.0, 0.0), (1.5, 0.5, 0.0)]).T
+        feet = (intrinsics @ (turn @ people + shift[:, None])).T
+        boxes = [(u / w - 10, v / w - 60, 20, 60) for u, v, w in feet]
+        lines = [f"1,{who},{x:.2f},{y:.2f},{w},{h},1,1,0.9\n" for who, (x, y, w, h) in zip(names, boxes, strict=True)]
+        (folder / "tracks" / f"{camera}.txt").write_text("".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("second", "agreed", "mistaken"),
+    [([4, 7], "100.0%", "0.0%"), ([7, 4], "0.0%", "100.0%"), ([4, 4], "50.0%", "50.0%"), ([8, 9], "0.0%", "0.0%")],
+)
+def test_a_run_is_scored_by_who_stands_where(run, tmp_path, capsys, second, agreed, mistaken):
+    told(tmp_path, {"cam1": [4, 7], "cam2": second})
+    clips = (DEMO / "cam1.mp4", DEMO / "cam2.mp4")
+    run("evaluate_overlap", "--run", tmp_path, "--clips", *clips, "--calibration", DEMO / "calibration.json")
+    out = capsys.readouterr().out
+    assert f": {agreed} of 2 pairs of one person have one identity, {mistaken} of 2 of two people" in out
+    assert f"({len({4, 7, *second})} identities)" in out
+
+
+def test_a_run_of_other_cameras_is_one_line(run, tmp_path):
+    (tmp_path / "tracks").mkdir()
+    clips = (DEMO / "cam1.mp4", DEMO / "cam2.mp4")
+    with pytest.raises(SystemExit, match=r"^evaluate_overlap: .*cam1.txt: cannot read boxes"):
+        run("evaluate_overlap", "--run", tmp_path, "--clips", *clips, "--calibration", DEMO / "calibration.json")
+
+
 def test_what_cannot_be_scored_is_said_in_one_line(evaluate, tmp_path):
     broken, none, noise = tmp_path / "broken.json", tmp_path / "none.json", tmp_path / "cam2.mp4"
     broken.write_text('{"cam1": {"K": 1}}')

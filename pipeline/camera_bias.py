@@ -1,0 +1,58 @@
+"""What a camera adds to everybody it sees, learnt from the people it saw and taken off their descriptors. Pure.
+
+Light, lens, angle and background move all descriptors of one camera in one direction, the more so the less the camera
+is like those that the network was trained on. Strangers then look alike and one person of two cameras does not. The
+mean over the people of a camera shows that direction; without it they compare across cameras (arXiv 2502.10195).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.datatypes import F32
+
+_UNMOVED = 20  # people without any such direction that count as seen before: a mean of few is of these few
+_ENOUGH = 512  # people a camera learns from; from then on its mean stays what it is
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraMean:
+    """The people a camera has learnt from: how many, and the sum (D,) of their unit descriptors."""
+
+    camera_id: str
+    people: int
+    total: F32
+
+
+class CameraBias:
+    """Mean descriptor of each camera's people, pulled towards zero while they are few.
+
+    Args:
+        means: known from before.
+    """
+
+    def __init__(self, means: Iterable[CameraMean] = ()) -> None:
+        self._means = {mean.camera_id: mean for mean in means}
+        self._new: set[str] = set()
+
+    def note(self, camera_id: str, descriptor: F32) -> None:
+        """Learns from a unit descriptor (D,) of somebody whom the camera has not seen before."""
+        mean = self._means.get(camera_id) or CameraMean(camera_id, 0, np.zeros_like(descriptor))
+        if mean.people < _ENOUGH:
+            self._means[camera_id] = CameraMean(camera_id, mean.people + 1, mean.total + descriptor)
+            self._new.add(camera_id)
+
+    def take_off(self, camera_id: str, descriptors: F32) -> F32:
+        """Unit rows (N, D) without what the camera adds to each."""
+        mean = self._means.get(camera_id)
+        if mean is None:
+            return descriptors
+        rest = descriptors - mean.total / np.float32(mean.people + _UNMOVED)
+        unit: F32 = rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-12)
+        return unit
+
+    def take_new(self) -> tuple[CameraMean, ...]:
+        """What changed since the last call."""
+        new, self._new = tuple(self._means[camera] for camera in sorted(self._new)), set()
+        return new
