@@ -13,16 +13,16 @@ import numpy as np
 from pipeline.datatypes import F32
 
 _UNMOVED = 20  # people without any such direction that count as seen before: a mean of few is of these few
-_ENOUGH = 512  # people a camera learns from; from then on its mean stays what it is
+_MEMORY = 512  # people of a camera that count; of more the older count less, so that light changes and cameras turn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CameraMean:
-    """The people a camera has learnt from: how many, and the sum (D,) of their unit descriptors."""
+    """What a camera has learnt: how many people count, and the mean (D,) of their unit descriptors."""
 
     camera_id: str
     people: int
-    total: F32
+    mean: F32
 
 
 class CameraBias:
@@ -38,17 +38,18 @@ class CameraBias:
 
     def note(self, camera_id: str, descriptor: F32) -> None:
         """Learns from a unit descriptor (D,) of somebody whom the camera has not seen before."""
-        mean = self._means.get(camera_id) or CameraMean(camera_id, 0, np.zeros_like(descriptor))
-        if mean.people < _ENOUGH:
-            self._means[camera_id] = CameraMean(camera_id, mean.people + 1, mean.total + descriptor)
-            self._new.add(camera_id)
+        known = self._means.get(camera_id) or CameraMean(camera_id, 0, np.zeros_like(descriptor))
+        people = known.people + 1 if known.people < _MEMORY else _MEMORY // 2
+        step: F32 = (descriptor - known.mean) / np.float32(people)
+        self._means[camera_id] = CameraMean(camera_id, people, known.mean + step)
+        self._new.add(camera_id)
 
     def take_off(self, camera_id: str, descriptors: F32) -> F32:
         """Unit rows (N, D) without what the camera adds to each."""
-        mean = self._means.get(camera_id)
-        if mean is None:
+        known = self._means.get(camera_id)
+        if known is None:
             return descriptors
-        rest = descriptors - mean.total / np.float32(mean.people + _UNMOVED)
+        rest = descriptors - known.mean * np.float32(known.people / (known.people + _UNMOVED))
         unit: F32 = rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-12)
         return unit
 

@@ -101,7 +101,8 @@ class _Desk:
         return self._service is not None
 
     def _start(self, dimension: int) -> MatchService:
-        store = self._stack.enter_context(Store(self._job.out / "identities.db", dimension))
-        service = MatchService(Matcher(self._job.site.matcher, dimension, store.load()), store, self._writer)
+        config, path = self._job.site.matcher, self._job.out / "identities.db"
+        store = self._stack.enter_context(Store(path, dimension, bias_removed=config.remove_camera_bias))
+        service = MatchService(Matcher(config, dimension, store.load()), store, self._writer)
         log.info("matcher: %d identities known", service.known)
         return service

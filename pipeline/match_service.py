@@ -63,7 +63,7 @@ class MatchService:
 
     def save(self) -> None:
         """Commits what waits; a store that fails is reported once and tried again at the next step."""
-        if not (self._unsaved or self._touched or self._parted or self._learnt):
+        if not self._unsaved and not self._touched and not self._parted:
             return
         gallery = self._matcher.gallery
         known = [Known(gallery.get(who), gallery.keys(who)) for who in sorted(self._touched) if who in gallery]

@@ -95,14 +95,14 @@ class MatcherState:
         identities: with the tracks behind their prototypes.
         tracks: who each of them is.
         parted: pairs of identities that some camera saw together.
-        means: of the cameras' people.
+        camera_means: what each camera has learnt of what it adds to everybody.
     """
 
     identities: tuple[tuple[Identity, tuple[TrackKey | None, ...]], ...] = ()
     tracks: Mapping[TrackKey, int] = field(default_factory=dict)
     next_identity_id: int = 1
     parted: tuple[tuple[int, int], ...] = ()
-    means: tuple[CameraMean, ...] = ()
+    camera_means: tuple[CameraMean, ...] = ()
 
 
 class Matcher:
@@ -130,7 +130,7 @@ class Matcher:
         self._epoch_since: dict[str, float] = {}
         self._company = Company(state.parted)
         self._covisibility = Covisibility()
-        self._bias = CameraBias(state.means)
+        self._bias = CameraBias(state.camera_means)
         self._last_sweep = -np.inf
 
     def step(self, update: CameraUpdate) -> Outcome:

@@ -72,8 +72,9 @@ class Replay:
         worker = Worker(self._site, 0, networks.detector, embedder)
         with ExitStack() as stack:
             writer = stack.enter_context(RunWriter(self._out, self._ids, fresh=True))
-            store = stack.enter_context(Store(self._out / "identities.db", embedder.dimension))
-            service = MatchService(Matcher(self._site.matcher, embedder.dimension), store, writer)
+            config, path = self._site.matcher, self._out / "identities.db"
+            store = stack.enter_context(Store(path, embedder.dimension, bias_removed=config.remove_camera_bias))
+            service = MatchService(Matcher(config, embedder.dimension), store, writer)
             mosaic = Mosaic(self._ids) if self._video else None
             film = stack.enter_context(VideoWriter(self._out / "mosaic.mp4", mosaic.size_wh)) if mosaic else None
             started = time.monotonic()

@@ -15,7 +15,7 @@ from pipeline.datatypes import F32, Assignment, Decision, Expiry, Identity, Merg
 from pipeline.errors import StoreError
 from pipeline.matcher import MatcherState
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS identities (
@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS identities (
 CREATE TABLE IF NOT EXISTS tracks (
     camera_id TEXT, epoch INTEGER, track_id INTEGER, identity_id INTEGER NOT NULL, similarity REAL, decided_at REAL,
     PRIMARY KEY (camera_id, epoch, track_id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS cameras (camera_id TEXT PRIMARY KEY, people INTEGER, total BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cameras (camera_id TEXT PRIMARY KEY, people INTEGER, mean BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parted (one INTEGER, other INTEGER, PRIMARY KEY (one, other)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS counted ON identities (became, confirmed);  -- `count` reads no prototypes
 CREATE INDEX IF NOT EXISTS ended ON identities (last_seen) WHERE gone;
@@ -66,14 +66,16 @@ class Store:
     Args:
         path: the database file, made when missing.
         dimension: D; a store of another descriptor length is refused.
+        bias_removed: whether prototypes are without what their camera adds; a store of others is refused.
 
     Raises:
         StoreError: on opening, when the file is not such a store or cannot be written.
     """
 
-    def __init__(self, path: Path, dimension: int) -> None:
+    def __init__(self, path: Path, dimension: int, *, bias_removed: bool = True) -> None:
         self._path = path
         self._dimension = dimension
+        self._bias = "removed" if bias_removed else "left"
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
@@ -85,6 +87,9 @@ class Store:
                 self._check("schema", str(_SCHEMA_VERSION), "delete it or run the version that wrote it")
                 self._check(
                     "dimension", str(self._dimension), "use the re-ID model that wrote it, or another run directory"
+                )
+                self._check(
+                    "camera bias", self._bias, "set matcher.remove_camera_bias back, or use another run directory"
                 )
             except sqlite3.Error as error:
                 raise StoreError(
@@ -119,7 +124,7 @@ class Store:
             for known in changed:
                 self._put_identity(known)
             self._db.executemany("INSERT OR IGNORE INTO parted VALUES (?, ?)", parted)
-            means = [(mean.camera_id, mean.people, mean.total.astype(np.float32).tobytes()) for mean in learnt]
+            means = [(one.camera_id, one.people, one.mean.astype(np.float32).tobytes()) for one in learnt]
             self._db.executemany("INSERT OR REPLACE INTO cameras VALUES (?, ?, ?)", means)
             for decision in decisions:
                 self._put(decision)
@@ -143,14 +148,14 @@ class Store:
             identities = self._rows(_IdentityRow, f"{known} FROM identities WHERE NOT gone ORDER BY identity_id")
             tracks = self._rows(tuple[str, int, int, int], "camera_id, epoch, track_id, identity_id FROM tracks")
             pairs = self._rows(tuple[int, int], "one, other FROM parted")
-            means = self._rows(tuple[str, int, bytes], "camera_id, people, total FROM cameras ORDER BY camera_id")
+            means = self._rows(tuple[str, int, bytes], "camera_id, people, mean FROM cameras ORDER BY camera_id")
             ((highest,),) = self._rows(tuple[int], "COALESCE(MAX(identity_id), 0) FROM identities")
             return MatcherState(
                 identities=tuple(self._identity(row) for row in identities),
                 tracks={TrackKey(camera, epoch, track): became.get(who, who) for camera, epoch, track, who in tracks},
                 next_identity_id=highest + 1,
                 parted=tuple((became.get(one, one), became.get(other, other)) for one, other in pairs),
-                means=tuple(self._mean(*row) for row in means),
+                camera_means=tuple(self._camera_mean(*row) for row in means),
             )
         except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
             raise StoreError(
@@ -243,10 +248,11 @@ class Store:
         seen = (row.first_seen, row.last_seen)
         return Identity(row.identity_id, vectors, *seen, seen_by, bool(row.confirmed)), keys
 
-    def _mean(self, camera_id: str, people: int, total: bytes) -> CameraMean:
-        vector: F32 = np.frombuffer(total, np.float32)
+    def _camera_mean(self, camera_id: str, people: int, mean: bytes) -> CameraMean:
+        vector: F32 = np.frombuffer(mean, np.float32)
         if people < 1 or len(vector) != self._dimension or not np.isfinite(vector).all():
-            raise ValueError(f"camera {camera_id}: the mean of {people} people has {len(vector)} numbers")
+            found = f"{len(vector)} numbers of {people} people, finite: {np.isfinite(vector).all()}"
+            raise ValueError(f"the mean of camera {camera_id} has {found}, expected {self._dimension}")
         return CameraMean(camera_id, people, vector)
 
     def _check(self, name: str, value: str, advice: str) -> None:

@@ -3,7 +3,8 @@
 python scripts/evaluate_overlap.py --weights W ... --clips A.mp4 B.mp4 --calibration calibration.json
 python scripts/evaluate_overlap.py --run RUN --clips A.mp4 B.mp4 --calibration calibration.json
 
-The first scores networks, the second the identities that a run gave (cameras are called like their clips).
+The first scores networks, the second the identities of a replay whose cameras are called like their clips: as first
+written, and after merges. Boxes of people who never got an identity are not among those.
 
 Nobody has to be labelled. Every tenth frame the people of both pictures are detected and their feet put on the ground;
 two boxes are one person where each is the other's nearest, by less than --near metres, and nobody else stands within
@@ -33,8 +34,8 @@ from mspf.ranges import at_least, rate
 from pipeline.config import DetectorConfig
 from pipeline.detector import Detector
 from pipeline.errors import PipelineError
-from pipeline.evaluation import Boxes
-from pipeline.results import read_boxes
+from pipeline.evaluation import merged
+from pipeline.results import read_boxes, read_merges
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -161,12 +162,16 @@ def feet(lens: Lens, boxes: F64) -> F64:
 def standing(detector: Detector, lens: Lens, image_bgr: U8) -> Standing:
     """Who is detected surely; whole are those whom the frame does not cut and who are large."""
     found = detector.detect([image_bgr])[0]
-    boxes, size = found.boxes_xyxy.astype(np.float64), np.array(image_bgr.shape[1::-1])
+    boxes, size = found.boxes_xyxy.astype(np.float64), np.array(image_bgr.shape[1::-1], np.int64)
     ground = feet(lens, boxes)
-    inside = (boxes[:, :2] > EDGE_PX).all(1) & (boxes[:, 2:] < size - EDGE_PX).all(1)
-    whole = inside & (boxes[:, 3] - boxes[:, 1] >= MIN_HEIGHT_PX)
     sure = (found.score >= MIN_SCORE) & np.isfinite(ground).all(1)
-    return Standing(boxes[sure], ground[sure], whole[sure])
+    return Standing(boxes[sure], ground[sure], seen_whole(boxes, size)[sure])
+
+
+def seen_whole(boxes: F64, size_wh: I64) -> Mask:
+    """(N,) who is not cut by the frame and large enough."""
+    inside = (boxes[:, :2] > EDGE_PX).all(1) & (boxes[:, 2:] < size_wh - EDGE_PX).all(1)
+    return np.asarray(inside & (boxes[:, 3] - boxes[:, 1] >= MIN_HEIGHT_PX))
 
 
 def same_people(first: F64, second: F64, near: float, clear: float) -> I64:
@@ -258,44 +263,50 @@ class Agreement(NamedTuple):
     identities: int
 
 
-def agreement(options: argparse.Namespace) -> Agreement:
+class Shown(NamedTuple):
+    """What a run wrote of one camera: frames (N,), identities (N,), ground points (N, 2), who is whole (N,)."""
+
+    frame: I64
+    identity: I64
+    ground: F64
+    whole: Mask
+
+
+def shown(clip: Path, lens: Lens, run: Path) -> Shown:
     """
     Raises:
-        ConfigError: no boxes of one of the clips.
+        ConfigError: the run has no boxes of that camera.
+    """
+    boxes, capture = read_boxes(run / "tracks" / f"{clip.stem}.txt"), cv2.VideoCapture(str(clip))
+    size = np.array([capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)], np.int64)
+    corners = np.hstack([boxes.boxes_xywh[:, :2], boxes.boxes_xywh[:, :2] + boxes.boxes_xywh[:, 2:]]).astype(np.float64)
+    ground = feet(lens, corners)
+    below = np.isfinite(ground).all(1)
+    rows = (boxes.frame, boxes.identity, ground, seen_whole(corners, size))
+    return Shown(*(column[below] for column in rows))
+
+
+def agreement(first: Shown, second: Shown, options: argparse.Namespace) -> Agreement:
+    """
+    Raises:
         ValueError: the two never show one person at one moment.
     """
-    lenses = read_lenses(options.calibration, options.clips)
-    sides = [read_boxes(options.run / "tracks" / f"{clip.stem}.txt") for clip in options.clips]
     same, strange = [np.zeros(0, np.bool_)], [np.zeros(0, np.bool_)]
-    for frame in np.intersect1d(sides[0].frame, sides[1].frame):
+    for frame in np.intersect1d(first.frame, second.frame):
         if (frame - 1) % options.every:
             continue
-        people = [seen_by(side.at(side.frame == frame), lens) for side, lens in zip(sides, lenses, strict=True)]
-        equal = people[0].identity[:, None] == people[1].identity
-        pairs = same_people(people[0].ground, people[1].ground, options.near, options.clear)
-        others = strangers_of(pairs, equal.shape)
+        one, other = (np.flatnonzero(side.frame == frame) for side in (first, second))
+        pairs = same_people(first.ground[one], second.ground[other], options.near, options.clear)
+        pairs = pairs[first.whole[one[pairs[:, 0]]] & second.whole[other[pairs[:, 1]]]]
+        equal = first.identity[one][:, None] == second.identity[other]
+        others = strangers_of(pairs, equal.shape) & first.whole[one][:, None] & second.whole[other]
         same.append(equal[pairs[:, 0], pairs[:, 1]])
         strange.append(equal[others])
-    one, two = np.concatenate(same), np.concatenate(strange)
-    if not len(one):
+    of_one, of_two = np.concatenate(same), np.concatenate(strange)
+    if not len(of_one):
         raise ValueError("nobody was seen by both cameras; are the clips of one moment and place?")
-    identities = np.unique(np.concatenate([side.identity for side in sides]))
-    return Agreement(len(one), float(one.mean()), len(two), float(two.sum() / max(len(two), 1)), len(identities))
-
-
-class Identified(NamedTuple):
-    """Ground points (N, 2) of a camera's people and their identities (N,)."""
-
-    ground: F64
-    identity: I64
-
-
-def seen_by(boxes: Boxes, lens: Lens) -> Identified:
-    """Whom a camera shows on the ground."""
-    corners = np.hstack([boxes.boxes_xywh[:, :2], boxes.boxes_xywh[:, :2] + boxes.boxes_xywh[:, 2:]])
-    ground = feet(lens, corners.astype(np.float64))
-    below = np.isfinite(ground).all(1)
-    return Identified(ground[below], boxes.identity[below])
+    people = len(np.union1d(first.identity, second.identity))
+    return Agreement(len(of_one), float(of_one.mean()), len(of_two), float(of_two.sum() / max(len(of_two), 1)), people)
 
 
 def strangers_of(pairs: I64, shape: tuple[int, int]) -> Mask:
@@ -348,17 +359,25 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--normalise-outside", action="store_true", help="for foreign files: ImageNet mean and std")
     parser.add_argument("--threads", type=at_least(0), default=0, help="of torch; 0 for one a core")
     parser.set_defaults(parts=False, size=None, device="cpu")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.run and (options.remove_camera_bias or options.normalise_outside or options.detector != "default"):
+        parser.error("--remove-camera-bias, --normalise-outside and --detector are of --weights; a run has its own")
+    return options
 
 
 def score_run(options: argparse.Namespace) -> None:
-    """Print a line for the identities of a run."""
+    """Print a line for the identities of a run as first written, and one for those after merges."""
     check_clips(options.clips)
-    found = agreement(options)
-    print(
-        f"{options.run}: {found.agreed:.1%} of {found.people} pairs of one person have one identity, "
-        f"{found.mistaken:.1%} of {found.strangers} of two people  ({found.identities} identities)"
-    )
+    lenses = read_lenses(options.calibration, options.clips)
+    sides = [shown(clip, lens, options.run) for clip, lens in zip(options.clips, lenses, strict=True)]
+    became = read_merges(options.run / "events.jsonl")
+    after = [side._replace(identity=merged(side.identity, became)) for side in sides]
+    for name, (first, second) in {"strictly online": sides, "after merges": after}.items():
+        found = agreement(first, second, options)
+        print(
+            f"{options.run} {name}: {found.agreed:.1%} of {found.people} pairs of one person have one identity, "
+            f"{found.mistaken:.1%} of {found.strangers} of two people  ({found.identities} identities)"
+        )
 
 
 def score_networks(options: argparse.Namespace) -> None:

@@ -63,7 +63,7 @@ def test_a_camera_that_ends_repeats_no_box(tmp_path):
 
 def test_while_the_disk_is_full_decisions_wait_and_are_told_and_later_stored(tmp_path, caplog):
     directions = np.eye(64, dtype=np.float32)
-    with Store(tmp_path / "identities.db", 64) as store, RunWriter(tmp_path, ["a"], fresh=True) as writer:
+    with Store(tmp_path / "identities.db", 64) as store, RunWriter(tmp_path, ["a", "b"], fresh=True) as writer:
         service = MatchService(Matcher(CONFIG, 64), store, writer)
         service.step([update("a", 0.0, tracklet(1, directions[0], at=0.0))])
         stored = max(one.stat().st_size for one in tmp_path.glob("identities*"))
@@ -71,13 +71,15 @@ def test_while_the_disk_is_full_decisions_wait_and_are_told_and_later_stored(tmp
             for one in range(2, 40):
                 (answer,) = service.step([update("a", float(one), tracklet(one, directions[one], at=float(one)))])
                 assert names(answer) == {one: one}
+            service.step([update("b", 40.0, tracklet(1, directions[0], at=40.0))])
             assert service.unsaved > 0
         service.save()
         assert service.unsaved == 0
         state = store.load()
-    assert state.tracks == {TrackKey("a", 1, one): one for one in range(1, 40)}
+    assert {one.camera_id: one.people for one in state.camera_means} == {"a": 39, "b": 1}
+    assert state.tracks == {TrackKey("a", 1, one): one for one in range(1, 40)} | {TrackKey("b", 1, 1): 1}
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert [event["identity"] for event in events if event["event"] == "assignment"] == list(range(1, 40))
+    assert [event["identity"] for event in events if event["event"] == "assignment"] == [*range(1, 40), 1]
     told = [message for message in caplog.messages if "identity store" in message or "nothing is lost yet" in message]
     assert len(told) == 2
 
@@ -108,8 +110,8 @@ def test_what_cameras_add_is_stored_once_for_each_new_person(tmp_path):
     people = [update("a", at, tracklet(one, row, at=at)) for one, (at, row) in enumerate([(0.0, X), (9.0, Y)], 1)]
     serve(tmp_path, [*people, update("a", 9.1, tracklet(2, Y, at=9.1))])
     with Store(tmp_path / "identities.db", 3) as store:
-        (mean,) = store.load().means
-    assert (mean.camera_id, mean.people, mean.total.tolist()) == ("a", 2, (X + Y).tolist())
+        (learnt,) = store.load().camera_means
+    assert (learnt.camera_id, learnt.people, learnt.mean.tolist()) == ("a", 2, [0.5, 0.5, 0.0])
 
 
 def test_decisions_that_can_never_be_stored_are_told_at_the_end(tmp_path, caplog):

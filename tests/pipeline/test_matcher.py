@@ -331,15 +331,51 @@ def test_what_cameras_add_outlives_a_restart():
     known, learnt = Matcher(config, 256), {}
     for number, row in enumerate(tilted(people, 0)):
         outcome = known.step(update("a", float(number), tracklet(number + 1, row, at=float(number), closed=True)))
-        learnt |= {mean.camera_id: mean for mean in outcome.learnt}
+        learnt |= {one.camera_id: one for one in outcome.learnt}
     assert [*learnt] == ["a"]
     gallery = known.gallery
     identities = tuple((gallery.get(one), gallery.keys(one)) for one in gallery.ids.tolist())
-    state = MatcherState(identities, next_identity_id=max(gallery.ids) + 1, means=tuple(learnt.values()))
+    state = MatcherState(identities, next_identity_id=max(gallery.ids) + 1, camera_means=tuple(learnt.values()))
     again = tilted(people[100:101], 0)
     for after in (known, Matcher(config, 256, state)):
         (joined,) = of(Assignment, after.step(update("a", 500.0, tracklet(500, again[0], at=500.0))))
         assert joined.similarity == pytest.approx(1.0, abs=0.02)
+
+
+def people_learnt(known, *updates):
+    """How many people each camera counts after these."""
+    learnt = {}
+    for one in updates:
+        learnt |= {mean.camera_id: mean.people for mean in known.step(one).learnt}
+    return learnt
+
+
+def test_a_camera_learns_from_each_identity_once():
+    seen = [update("a", at, tracklet(number, X, at=at, closed=True)) for number, at in enumerate([0.0, 5.0, 9.0], 1)]
+    assert people_learnt(matcher(), *seen) == {"a": 1}
+
+
+def test_a_camera_learns_from_those_whom_another_knew_before():
+    both = [update(camera, at, tracklet(1, X, at=at)) for camera, at in (("a", 0.0), ("b", 5.0))]
+    assert people_learnt(matcher(), *both) == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("remove_camera_bias", [True, False])
+def test_strangers_alike_only_by_their_camera_do_not_merge(remove_camera_bias):
+    config = MatcherConfig(
+        min_similarity=0.9,
+        merge_similarity=0.5,
+        merge_within_s=1e6,
+        remove_camera_bias=remove_camera_bias,
+        forget_after_s=1e6,
+    )
+    people = np.random.default_rng(0).standard_normal((60, 256)) / 16
+    known, merges = Matcher(config, 256), []
+    for number, row in enumerate(tilted(people, 0)):
+        at = 10.0 * number
+        outcome = known.step(update("a", at, tracklet(number + 1, row, at=at, closed=True)))
+        merges += [number for _ in of(Merge, outcome)]
+    assert any(number > 40 for number in merges) is not remove_camera_bias
 
 
 def two_seen_together():

@@ -108,8 +108,37 @@ def test_a_run_is_scored_by_who_stands_where(run, tmp_path, capsys, second, agre
     clips = (DEMO / "cam1.mp4", DEMO / "cam2.mp4")
     run("evaluate_overlap", "--run", tmp_path, "--clips", *clips, "--calibration", DEMO / "calibration.json")
     out = capsys.readouterr().out
-    assert f": {agreed} of 2 pairs of one person have one identity, {mistaken} of 2 of two people" in out
-    assert f"({len({4, 7, *second})} identities)" in out
+    shares = f"{agreed} of 2 pairs of one person have one identity, {mistaken} of 2 of two people"
+    assert f"strictly online: {shares}  ({len({4, 7, *second})} identities)" in out
+
+
+def test_merges_of_a_run_count_after_them(run, tmp_path, capsys):
+    told(tmp_path, {"cam1": [4, 7], "cam2": [9, 7]})
+    (tmp_path / "events.jsonl").write_text('{"event": "merge", "replaces": 9, "identity": 4}\n')
+    clips = (DEMO / "cam1.mp4", DEMO / "cam2.mp4")
+    run("evaluate_overlap", "--run", tmp_path, "--clips", *clips, "--calibration", DEMO / "calibration.json")
+    before, after = capsys.readouterr().out.splitlines()
+    assert "online: 50.0% of 2" in before
+    assert "after merges: 100.0% of 2" in after
+
+
+def test_boxes_that_the_frame_cuts_are_nobodys(run, tmp_path, capsys):
+    told(tmp_path, {"cam1": [4, 7], "cam2": [4, 7]})
+    boxes = tmp_path / "tracks" / "cam1.txt"
+    first, second = boxes.read_text().splitlines()
+    cells = second.split(",")
+    cells[3], cells[5] = "-1.0", str(float(cells[3]) + float(cells[5]) + 1.0)  # the same feet, the head above the frame
+    boxes.write_text("\n".join([first, ",".join(cells)]))
+    clips = (DEMO / "cam1.mp4", DEMO / "cam2.mp4")
+    run("evaluate_overlap", "--run", tmp_path, "--clips", *clips, "--calibration", DEMO / "calibration.json")
+    assert "100.0% of 1 pairs of one person have one identity, 0.0% of 1 of two" in capsys.readouterr().out
+
+
+def test_options_of_networks_are_not_taken_for_those_of_runs(run, tmp_path, capsys):
+    clips = (DEMO / "cam1.mp4", DEMO / "cam2.mp4", "--calibration", DEMO / "calibration.json")
+    with pytest.raises(SystemExit):
+        run("evaluate_overlap", "--run", tmp_path, "--clips", *clips, "--remove-camera-bias")
+    assert "--remove-camera-bias" in capsys.readouterr().err
 
 
 def test_a_run_of_other_cameras_is_one_line(run, tmp_path):
