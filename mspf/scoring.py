@@ -29,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         size_hw: to which images are resized.
         flip: describe each image together with its mirror image.
-        remove_camera_bias: take the mean over a camera's images off each, as a run does with what it has seen so far.
+        remove_camera_bias: take the mean over all images of a camera off each.
         rerank: by k-reciprocal neighbours (Zhong et al. 2017).
         ignore_cameras: for sets of one camera; otherwise images of a query's own camera do not count.
         false_match_rates: at which the same-person threshold is wanted.
