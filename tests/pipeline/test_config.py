@@ -36,6 +36,22 @@ def test_files_are_relative_to_cams_yaml_and_names_of_models_stay_names(tmp_path
 
 
 @pytest.mark.parametrize(
+    ("rest", "thresholds"),
+    [
+        ("", (0.55, 0.75, 0.35, 0.8)),
+        ("reid: {model: mspf_x1_0}", (0.5, 0.7, 0.3, 0.75)),
+        ("reid: {model: mspf_x1_0}\nmatcher: {sure_similarity: 0.9, prototypes: 3}", (0.5, 0.9, 0.3, 0.75)),
+        ("reid: {model: mspf_x0_25}\nmatcher: {min_similarity: 0.6}", (0.6, 0.75, 0.35, 0.8)),
+    ],
+)
+def test_thresholds_that_are_not_given_are_those_of_the_network(tmp_path, rest, thresholds):
+    matcher = load_site(write(tmp_path, f"cameras: [{A}]\n{rest}")).matcher
+    found = (matcher.min_similarity, matcher.sure_similarity, matcher.new_below, matcher.merge_similarity)
+    assert found == thresholds
+    assert matcher.prototypes == (3 if "prototypes" in rest else 8)
+
+
+@pytest.mark.parametrize(
     ("url", "is_file"),
     [("a.mp4", True), ("/clips/a.mp4", True), ("rtsp://h/1", False), ("http://h/1", False), ("webcam:0", False)],
 )
