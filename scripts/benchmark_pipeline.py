@@ -113,8 +113,8 @@ def _in_order(site: Site, out: Path, watch: Stopwatch) -> int:
     with watch.stage("load networks"):
         networks = load_networks(site)
         detector, embedder = networks.detector, networks.embedder
-    detector.engine = TimedEngine(detector.engine, watch, "detector network")  # type: ignore[assignment]
-    embedder.engine = TimedEngine(embedder.engine, watch, "re-ID network")  # type: ignore[assignment]
+    detector.engine = TimedEngine(detector.engine, watch, "detector network")
+    embedder.engine = TimedEngine(embedder.engine, watch, "re-ID network")
     worker = Worker(site, 0, detector, embedder)
     count = 0
     with ExitStack() as stack:

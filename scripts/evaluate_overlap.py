@@ -403,7 +403,10 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        score_run(options) if options.run else score_networks(options)
+        if options.run:
+            score_run(options)
+        else:
+            score_networks(options)
     except (MSPFError, PipelineError, OSError, ValueError, engines.EngineError) as error:
         sys.exit(f"evaluate_overlap: {error}")
 

@@ -60,7 +60,7 @@ def tracks_in_store(out: Path) -> dict[tuple[str, int, int], int]:
 
 def process(run: subprocess.Popen[str], loop: str) -> psutil.Process:
     """The child whose open sockets or command tell that it runs this loop."""
-    log = run.args[run.args.index("--out") + 1] / "pipeline.log"  # type: ignore[operator,index]
+    log = run.args[run.args.index("--out") + 1] / "pipeline.log"
     pids = [
         line.rsplit(" ", 1)[1] for line in log.read_text().splitlines() if f" {loop} INFO started as process" in line
     ]

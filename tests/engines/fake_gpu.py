@@ -219,7 +219,7 @@ class FakeTensorRt:
 
     def deserialize_cuda_engine(self, content: bytes) -> "FakeTensorRt | None":
         if content != b"plan":
-            self.log.log(1, "magic tag does not match\nmore of it")  # type: ignore[attr-defined]
+            self.log.log(1, "magic tag does not match\nmore of it")
             return None
         return self
 
