@@ -36,10 +36,11 @@ class DataFacts(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Photographs:
-    """Images (N, 3, H, W) uint8 RGB, channels last in memory, and labels (N,), unique over all data sets."""
+    """Images (N, 3, H, W) uint8 RGB, channels last in memory; labels and cameras (N,), unique over all data sets."""
 
     images: Tensor
     labels: I64
+    cameras: I64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,20 +105,27 @@ def load_collection(config: TrainConfig, folders: Mapping[str, Path], device: to
     if config.validation_ids:
         for name, listed in lists.items():
             _check_held_out(name, listed, config)
-    pools, held_out, facts, classes = [], [], [], 0
+    pools, held_out, facts, classes, cameras = [], [], [], 0, 0
     for share in shares:
         listed = lists[share.name]
         kept = without_last(listed, config.validation_ids)
         people, labels = np.unique(kept.pids, return_inverse=True)
-        pools.append(Photographs(_decode(kept, share.stored_hw or config.size_hw, device), labels + classes))
+        images = _decode(kept, share.stored_hw or config.size_hw, device)
+        pools.append(Photographs(images, labels + classes, kept.camids + cameras))
         classes += len(people)
+        cameras += int(kept.camids.max()) + 1
         if config.validation_ids:
             held_out.append(_hold_out(share.name, listed, config, device))
         facts.append(_facts(share.name, folders[share.name], listed, kept))
         log.info("%s: %d images of %d people to train on, %d images of %d held out", *_numbers(facts[-1]))
     if not config.sources:
-        pools = [Photographs(torch.cat([p.images for p in pools]), np.concatenate([p.labels for p in pools]))]
+        pools = [_joined(pools)]
     return Collection(tuple(pools), tuple(held_out), classes, tuple(facts))
+
+
+def _joined(pools: Sequence[Photographs]) -> Photographs:
+    images = torch.cat([pool.images for pool in pools])
+    return Photographs(images, *(np.concatenate([getattr(p, name) for p in pools]) for name in ("labels", "cameras")))
 
 
 def _decode(images: ImageList, size_hw: tuple[int, int], device: torch.device) -> Tensor:
@@ -163,18 +171,24 @@ def _numbers(facts: DataFacts) -> tuple[str, int, int, int, int]:
 class Feed:
     """Batches on the device, each a pure function of the recipe's seed, the step and the process."""
 
-    def __init__(self, config: TrainConfig, pools: Sequence[Photographs], share: Share) -> None:
+    def __init__(
+        self, config: TrainConfig, pools: Sequence[Photographs], share: Share, alike: Sequence[I64] = ()
+    ) -> None:
         """
+        Args:
+            alike: of every pool, whom its people are drawn with; none: with anybody.
+
         Raises:
             RecipeError: a pool has fewer people than a batch wants, or the processes cannot share them evenly.
         """
-        wanted = [source.people for source in config.sources] or [config.people]
+        wanted = config.people_of_pools
         if uneven := [people for people in wanted if people % share.world]:
             raise RecipeError(f"{uneven[0]} people of a batch cannot be shared by {share.world} processes")
         self._config, self._pools, self._share = config, pools, share
+        near_of: Sequence[I64 | None] = alike or [None] * len(pools)
         self._samplers = [
-            PeopleSampler.of(pool.labels, people, config.images_per_person, (config.seed, number))
-            for number, (pool, people) in enumerate(zip(pools, wanted, strict=True))
+            PeopleSampler.of(pool.labels, people, config.images_per_person, (config.seed, number), near)
+            for number, (pool, people, near) in enumerate(zip(pools, wanted, near_of, strict=True))
         ]
 
     def batch(self, step: int) -> Batch:

@@ -35,6 +35,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         sources: data sets with fixed shares of every batch; left out, all people of all data sets are drawn alike.
         people: of a batch, where `sources` does not say; batches are people x images_per_person (the paper: 16 x 4).
+        alike: the people of a batch are one and some who look most like them: drawn from so many times as many as it
+            holds beside the one, by the weights that the run starts from (--init); 0 draws anybody.
         epochs: length; an epoch is as many steps as there are images, divided by those of a batch.
         schedule: after the warm-up the rate falls by a cosine to `final_lr`, or to a `gamma`th at each milestone.
         warmup_epochs: in which the rate climbs from `warmup_from` x lr to lr.
@@ -61,6 +63,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size_hw: tuple[Side, Side] = (256, 128)
     people: Several = 16
     images_per_person: Several = 4
+    alike: Count = 0
     epochs: Positive = 60.0
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: Positive = 2e-3
@@ -104,10 +107,14 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"milestones: {list(self.milestones)} must rise")
 
     @property
+    def people_of_pools(self) -> list[int]:
+        """Of a batch, those of each source, or all of them."""
+        return [source.people for source in self.sources] or [self.people]
+
+    @property
     def batch_images(self) -> int:
         """Images of a batch, over all processes."""
-        people = sum(source.people for source in self.sources) if self.sources else self.people
-        return people * self.images_per_person
+        return sum(self.people_of_pools) * self.images_per_person
 
 
 def read_recipe(path: Path, changes: Mapping[str, str] | None = None) -> TrainConfig:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, distributed
 
 from mspf.checkpoint import initialise, read_checkpoint, write_checkpoint
-from mspf.errors import CheckpointError
+from mspf.datasets import I64
+from mspf.errors import CheckpointError, RecipeError
+from mspf.lookalikes import lookalikes
 from mspf.photographs import ALONE, Collection, Feed, Share, load_collection
 from mspf.recipe import TrainConfig, learning_rate
 from mspf.run_directory import Metrics, RunDirectory, RunFacts, git_revision
@@ -66,6 +68,8 @@ def train(
     directory = RunDirectory(out)
     if init:
         read_checkpoint(init)  # what is wrong with it is said before all images are read
+    if config.alike and not init:
+        raise RecipeError("alike: weights have to say who looks like whom; give some with --init, or alike: 0")
     directory.hold_to(config, list(folders), init)
     collection = load_collection(config, folders, place.device)
     if place.share.rank == 0:
@@ -76,8 +80,9 @@ def train(
     elif init:
         initialise(trainer.network, trainer.losses, init, config.reseed_patches)
         trainer.restart_average()
+    feed = Feed(config, collection.pools, place.share, _alike(trainer, collection, directory, place.share))
     with kernels(config):
-        return _Loop(config, collection, directory, trainer, place, stopped, watch).run()
+        return _Loop(config, collection, directory, trainer, place, feed, stopped, watch).run()
 
 
 def _facts(config: TrainConfig, collection: Collection, init: Path | None, place: Place) -> RunFacts:
@@ -95,6 +100,20 @@ def _facts(config: TrainConfig, collection: Collection, init: Path | None, place
         python_version=platform.python_version(),
         git_revision=git_revision(Path(__file__).parent),
     )
+
+
+def _alike(trainer: Trainer, collection: Collection, directory: RunDirectory, share: Share) -> list[I64]:
+    """Who looks like whom in every pool, if the recipe asks for it: found by the first process of a run that begins."""
+    if not trainer.config.alike:
+        return []
+    if share.rank == 0 and not directory.checkpoint.exists():
+        log.info("who looks like whom, by the weights to start from")
+        wanted = [trainer.config.alike * (people - 1) for people in trainer.config.people_of_pools]
+        pairs = zip(collection.pools, wanted, strict=True)
+        directory.keep_alike([lookalikes(trainer.averaged, pool, count) for pool, count in pairs])
+    if share.world > 1:
+        distributed.barrier()
+    return directory.alike()
 
 
 def _resume(trainer: Trainer, directory: RunDirectory, share: Share) -> None:
@@ -117,13 +136,13 @@ class _Loop:
         directory: RunDirectory,
         trainer: Trainer,
         place: Place,
+        feed: Feed,
         stopped: Callable[[], bool],
         watch: Callable[[Progress], None],
     ) -> None:
         self.config, self.directory, self.trainer, self.place = config, directory, trainer, place
-        self.stopped, self.watch = stopped, watch
+        self.feed, self.stopped, self.watch = feed, stopped, watch
         self.held_out = collection.held_out
-        self.feed = Feed(config, collection.pools, place.share)
         self.per_epoch = max(collection.training_images // config.batch_images, 1)
         self.steps = max(round(config.epochs * self.per_epoch), 1)
         self.timed_from, self.timed_step = time.monotonic(), trainer.steps

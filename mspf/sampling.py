@@ -13,19 +13,25 @@ from mspf.errors import RecipeError
 class PeopleSampler:
     """Every person once in a round before anybody comes again; people who fill no whole batch sit that round out.
 
+    With `alike`, a batch is one person and some of those who look like them, and every person is once a round the one.
+
     Attributes:
         rows: of every person, the rows of their images.
         people: P of each batch; images: K of each person, repeated where there are fewer.
         seed: the same seed and step give the same batch.
+        alike: of every person, the numbers of those who look like them (people, at least P - 1).
     """
 
     rows: tuple[I64, ...]
     people: int
     images: int
     seed: Sequence[int]
+    alike: I64 | None = None
 
     @classmethod
-    def of(cls, labels: I64, people: int, images: int, seed: Sequence[int]) -> "PeopleSampler":
+    def of(
+        cls, labels: I64, people: int, images: int, seed: Sequence[int], alike: I64 | None = None
+    ) -> "PeopleSampler":
         """A sampler over labels (N,), one per image.
 
         Raises:
@@ -35,14 +41,17 @@ class PeopleSampler:
         rows = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
         if len(rows) < people:
             raise RecipeError(f"a batch wants {people} people, the data have {len(rows)}; set `people` lower")
-        return cls(tuple(rows), people, images, seed)
+        return cls(tuple(rows), people, images, seed, alike)
 
     def batch(self, step: int) -> I64:
         """Rows of a batch, person after person: (P x K,)."""
-        around, place = divmod(step, len(self.rows) // self.people)
+        at_once = self.people if self.alike is None else 1
+        around, place = divmod(step, len(self.rows) // at_once)
         order = np.random.default_rng((*self.seed, around)).permutation(len(self.rows))
-        chosen = order[place * self.people : (place + 1) * self.people]
+        chosen = order[place * at_once : (place + 1) * at_once]
         rng = np.random.default_rng((*self.seed, around, 1 + place))
+        if self.alike is not None:
+            chosen = np.append(chosen, rng.choice(self.alike[chosen[0]], self.people - 1, replace=False))
         return np.concatenate([self._pick(self.rows[person], rng) for person in chosen])
 
     def _pick(self, rows: I64, rng: np.random.Generator) -> I64:

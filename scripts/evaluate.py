@@ -148,10 +148,10 @@ def label(number: int, result: Result) -> str:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, nargs="+", required=True, metavar="FILE")
+    parser.add_argument("--weights", type=Path, nargs="+", action="extend", required=True, metavar="FILE")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, nargs="+", metavar="DIR")
-    source.add_argument("--clip", type=Path, nargs=2, metavar=("VIDEO", "MOT_TRUTH"))
+    source.add_argument("--data", type=Path, nargs="+", action="extend", metavar="DIR")
+    source.add_argument("--clip", type=Path, nargs=2, action="append", metavar=("VIDEO", "MOT_TRUTH"))
     parser.add_argument("--split", choices=("test", "held-out", "everyone"), default="test")
     parser.add_argument("--ids", type=at_least(1), default=150, help="people of the held-out split")
     parser.add_argument(
@@ -162,7 +162,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rerank", action="store_true", help="by k-reciprocal neighbours")
     parser.add_argument("--ignore-cameras", action="store_true", help="for sets of one camera")
     parser.add_argument("--parts", action="store_true", help="score what the full descriptor is made of")
-    parser.add_argument("--fmr", type=rate, nargs="+", default=(), metavar="RATE", help="same-person thresholds there")
+    parser.add_argument(
+        "--fmr", type=rate, nargs="+", action="extend", default=[], metavar="RATE", help="same-person thresholds there"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every result, stamped")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write first answers and CMC curves as PNG")
     parser.add_argument("--normalise-outside", action="store_true", help="for foreign files: ImageNet mean and std")
@@ -176,11 +178,12 @@ def parse() -> argparse.Namespace:
 
 def splits(options: argparse.Namespace, scratch: Path) -> Iterator[tuple[str, str, Split]]:
     """Name, protocol and images of everything to be scored on."""
-    if options.clip:
-        yield str(options.clip[0]), "thirds", clip_split(*options.clip, scratch)
-        return
+    for number, (video, truth) in enumerate(options.clip or ()):
+        crops = scratch / str(number)
+        crops.mkdir()
+        yield str(video), "thirds", clip_split(video, truth, crops)
     name = f"held-out {options.ids}" if options.split == "held-out" else options.split
-    for folder in options.data:
+    for folder in options.data or ():
         yield str(folder), name, choose_split(folder, options.split, options.ids)
 
 

@@ -338,7 +338,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--weights", type=Path, nargs="+", metavar="FILE")
+    what.add_argument("--weights", type=Path, nargs="+", action="extend", metavar="FILE")
     what.add_argument("--run", type=Path, metavar="DIR", help="what mspf-pipeline run --out wrote")
     parser.add_argument("--clips", type=Path, nargs=2, required=True, metavar="VIDEO")
     parser.add_argument("--calibration", type=Path, required=True, metavar="JSON")

@@ -191,6 +191,36 @@ def test_a_clip_that_cannot_be_read_is_named(
         evaluate.main()
 
 
+def test_what_is_given_twice_is_scored_twice(
+    evaluate: ModuleType, weights: Path, market: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = ["--weights", str(weights), "--data", str(market)] * 2
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *twice, "--json", str(tmp_path / "r.json")])
+    evaluate.main()
+    results = msgspec.json.decode((tmp_path / "r.json").read_bytes(), type=list[Result])
+    assert len(results) == 2 * 2 * 2  # of each a compact and a full descriptor
+
+
+def test_every_clip_is_scored_by_its_own_people(
+    evaluate: ModuleType, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ["evaluate.py", "--weights", str(weights), "--json", str(tmp_path / "r.json")]
+    for name, people in (("few", 2), ("many", 3)):
+        clip = cv2.VideoWriter(str(tmp_path / f"{name}.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (320, 240))
+        for frame in range(12):
+            clip.write(np.full((240, 320, 3), 20 * frame, np.uint8))
+        clip.release()
+        rows = [f"{frame},{who},{60 * who},20,50,100,1" for frame in range(1, 13) for who in range(1, people + 1)]
+        (tmp_path / f"{name}.txt").write_text("\n".join(rows))
+        call += ["--clip", str(tmp_path / f"{name}.mp4"), str(tmp_path / f"{name}.txt")]
+    monkeypatch.setattr(sys, "argv", call)
+    evaluate.main()
+    results = msgspec.json.decode((tmp_path / "r.json").read_bytes(), type=list[Result])
+    assert [(Path(r.stamp.data).stem, r.people) for r in results] == [
+        ("few", 2), ("few", 2), ("many", 3), ("many", 3)
+    ]  # fmt: skip
+
+
 def test_a_detector_is_no_network_to_score(evaluate: ModuleType, market: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     detector = Path(__file__).parents[2] / "pipeline" / "weights" / "person_detector.onnx"
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "--weights", str(detector), "--data", str(market)])

@@ -36,3 +36,17 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
 def test_too_few_people_for_a_batch_are_refused() -> None:
     with pytest.raises(RecipeError, match="wants 3 people, the data have 2"):
         PeopleSampler.of(np.array([0, 1, 1]), people=3, images=2, seed=(0,))
+
+
+def test_alike_people_share_batches_and_everybody_is_once_a_round_the_one_they_are_like() -> None:
+    labels = np.repeat(np.arange(6), 3)
+    alike = np.array([[(person + near) % 6 for near in (1, 2, 3)] for person in range(6)])
+    sampler = PeopleSampler.of(labels, people=3, images=2, seed=(0,), alike=alike)
+    batches = [labels[sampler.batch(step)][::2].tolist() for step in range(12)]
+
+    for first in (0, 6):
+        assert sorted(batch[0] for batch in batches[first : first + 6]) == list(range(6))
+    for one, *others in batches:
+        assert len(set(others)) == 2
+        assert set(others) <= set(alike[one].tolist())
+    assert len({tuple(sorted(batch)) for batch in batches}) > 6

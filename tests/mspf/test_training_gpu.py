@@ -39,7 +39,7 @@ def trained(captured: bool, steps: int = 6) -> Trained:
     device, rng = torch.device("cuda"), np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 256, (40, 128, 64, 3), np.uint8)).to(device).permute(0, 3, 1, 2)
     config = msgspec.structs.replace(CONFIG, cuda_graphs=captured)
-    feed = Feed(config, [Photographs(images, np.repeat(np.arange(8), 5))], ALONE)
+    feed = Feed(config, [Photographs(images, np.repeat(np.arange(8), 5), np.zeros(40, int))], ALONE)
     trainer = Trainer(config, 8, device)
     with kernels(config):
         losses = [float(trainer.step(feed.batch(step), step / 2)) for step in range(steps)]
