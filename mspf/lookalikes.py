@@ -1,48 +1,61 @@
 """Who looks like whom, by the weights that a run starts from: the people whom a batch should tell apart.
 
-Batches of people who look alike (graph sampling, Liao and Shao, CVPR 2022, arXiv 2104.01546) hold the pairs that a
-network still confuses; among people drawn at random these are rare. Measured in docs/mspf.md.
+After graph sampling (Liao and Shao, CVPR 2022, arXiv 2104.01546), which finds the nearest people anew every epoch; here
+they are found once. Measured in docs/mspf.md.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from mspf.datasets import F32, I64
 from mspf.descriptors import unit_rows, without_camera_means
 from mspf.network import MSPF
 from mspf.normalisation import normalise
 from mspf.photographs import Photographs
+from mspf.sampling import rows_of_people
 
 BATCH = 128
 IMAGES = 8  # of each person, evenly spread over theirs
 
 
-def lookalikes(network: MSPF, pool: Photographs, count: int) -> I64:
-    """Of every person of a pool, in the order of their labels, the `count` who look most like them, nearest first.
+def lookalikes(network: MSPF, pool: Photographs, size_hw: tuple[int, int], count: int) -> I64:
+    """Whom the people of a pool look like: each is the mean of their descriptors without what their cameras add.
 
-    A person is the mean of their descriptors without what their cameras add: (people, count or all others), numbers
-    of people.
+    Args:
+        size_hw: at which the network sees the pool's images; it is left in eval mode.
+        count: of how many; fewer where there are fewer others.
+
+    Returns:
+        (people, count): of everybody, in the order of their labels, the numbers of those nearest, nearest first.
     """
-    people, order = np.unique(pool.labels), np.argsort(pool.labels, kind="stable")
-    theirs = np.split(order, np.flatnonzero(np.diff(pool.labels[order])) + 1)
-    chosen = [rows[np.unique(np.linspace(0, len(rows) - 1, IMAGES).round().astype(int))] for rows in theirs]
-    seen = np.concatenate(chosen)
-    rows = without_camera_means(np.concatenate(list(_describe(network, pool, seen))), pool.cameras[seen])
-    whose = np.repeat(np.arange(len(people)), [len(of_one) for of_one in chosen])
-    means = np.stack([rows[whose == person].mean(0) for person in range(len(people))])
-    similarity = unit_rows(means) @ unit_rows(means).T
+    of_people = [_evenly(rows) for rows in rows_of_people(pool.labels)]
+    seen = np.concatenate(of_people)
+    described = np.concatenate(list(_describe(network, pool.images, seen, size_hw)))
+    rows = without_camera_means(described, pool.cameras[seen])
+    means = np.stack([part.mean(0) for part in np.split(rows, np.cumsum([len(part) for part in of_people])[:-1])])
+    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+    similarity = means @ means.T
     np.fill_diagonal(similarity, -np.inf)
-    return np.argsort(-similarity, axis=1, kind="stable")[:, : min(count, len(people) - 1)]
+    nearest: I64 = np.argsort(-similarity, axis=1, kind="stable")
+    return np.ascontiguousarray(nearest[:, : min(count, len(means) - 1)])
+
+
+def _evenly(rows: I64) -> I64:
+    """At most IMAGES of a person's rows."""
+    chosen: I64 = rows[np.unique(np.linspace(0, len(rows) - 1, IMAGES).round().astype(int))]
+    return chosen
 
 
 @torch.inference_mode()
-def _describe(network: MSPF, pool: Photographs, chosen: I64) -> Iterator[F32]:
-    """Unit rows of some images of a pool, a batch at a time."""
+def _describe(network: MSPF, images: Tensor, chosen: I64, size_hw: tuple[int, int]) -> Iterator[F32]:
+    """Unit rows of some of the images (N, 3, H, W), a batch at a time."""
     network.eval()
     for batch in np.array_split(chosen, -(-len(chosen) // BATCH)):
-        images = pool.images[torch.from_numpy(batch).to(pool.images.device)].float()
-        with torch.autocast(images.device.type, torch.bfloat16):
-            rows = network.describe(normalise(images).contiguous(memory_format=torch.channels_last))
-        yield unit_rows(rows.float().cpu().numpy())
+        pixels = images[torch.from_numpy(batch).to(images.device)].float()
+        if tuple(pixels.shape[2:]) != size_hw:
+            pixels = functional.interpolate(pixels, size_hw, mode="bilinear", antialias=True)
+        yield unit_rows(network.describe(normalise(pixels)).float().cpu().numpy())

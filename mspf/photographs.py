@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -169,15 +169,10 @@ def _numbers(facts: DataFacts) -> tuple[str, int, int, int, int]:
 
 
 class Feed:
-    """Batches on the device, each a pure function of the recipe's seed, the step and the process."""
+    """Batches on the device, each a pure function of the recipe's seed, the step, the process and who is alike."""
 
-    def __init__(
-        self, config: TrainConfig, pools: Sequence[Photographs], share: Share, alike: Sequence[I64] = ()
-    ) -> None:
+    def __init__(self, config: TrainConfig, pools: Sequence[Photographs], share: Share) -> None:
         """
-        Args:
-            alike: of every pool, whom its people are drawn with; none: with anybody.
-
         Raises:
             RecipeError: a pool has fewer people than a batch wants, or the processes cannot share them evenly.
         """
@@ -185,11 +180,14 @@ class Feed:
         if uneven := [people for people in wanted if people % share.world]:
             raise RecipeError(f"{uneven[0]} people of a batch cannot be shared by {share.world} processes")
         self._config, self._pools, self._share = config, pools, share
-        near_of: Sequence[I64 | None] = alike or [None] * len(pools)
         self._samplers = [
-            PeopleSampler.of(pool.labels, people, config.images_per_person, (config.seed, number), near)
-            for number, (pool, people, near) in enumerate(zip(pools, wanted, near_of, strict=True))
+            PeopleSampler.of(pool.labels, people, config.images_per_person, (config.seed, number))
+            for number, (pool, people) in enumerate(zip(pools, wanted, strict=True))
         ]
+
+    def draw_alike(self, alike: Sequence[I64]) -> None:
+        """From now on people are drawn together with those who look like them: of each pool, as of `PeopleSampler`."""
+        self._samplers = [replace(one, alike=near) for one, near in zip(self._samplers, alike, strict=True)]
 
     def batch(self, step: int) -> Batch:
         """This process's part of a step's batch."""

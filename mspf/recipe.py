@@ -35,8 +35,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         sources: data sets with fixed shares of every batch; left out, all people of all data sets are drawn alike.
         people: of a batch, where `sources` does not say; batches are people x images_per_person (the paper: 16 x 4).
-        alike: the people of a batch are one and some who look most like them: drawn from so many times as many as it
-            holds beside the one, by the weights that the run starts from (--init); 0 draws anybody.
+        alike: of the P people of a source in a batch one comes in turn, the others are drawn from those of it who look
+            most like them, alike x (P - 1), by the weights that the run starts from (--init); 0 draws anybody.
         epochs: length; an epoch is as many steps as there are images, divided by those of a batch.
         schedule: after the warm-up the rate falls by a cosine to `final_lr`, or to a `gamma`th at each milestone.
         warmup_epochs: in which the rate climbs from `warmup_from` x lr to lr.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 
@@ -68,20 +69,23 @@ def train(
     directory = RunDirectory(out)
     if init:
         read_checkpoint(init)  # what is wrong with it is said before all images are read
+    directory.hold_to(config, [source.name for source in config.sources] or list(folders), init)
     if config.alike and not init:
         raise RecipeError("alike: weights have to say who looks like whom; give some with --init, or alike: 0")
-    directory.hold_to(config, list(folders), init)
     collection = load_collection(config, folders, place.device)
     if place.share.rank == 0:
         directory.begin(config, _facts(config, collection, init, place))
     trainer = Trainer(config, collection.classes, place.device, place.share)
+    feed = Feed(config, collection.pools, place.share)
     if directory.checkpoint.exists():
         _resume(trainer, directory, place.share)
     elif init:
         initialise(trainer.network, trainer.losses, init, config.reseed_patches)
         trainer.restart_average()
-    feed = Feed(config, collection.pools, place.share, _alike(trainer, collection, directory, place.share))
     with kernels(config):
+        if config.alike:
+            trainer.alike = trainer.alike or _alike(trainer, collection, place.share)
+            feed.draw_alike(trainer.alike)
         return _Loop(config, collection, directory, trainer, place, feed, stopped, watch).run()
 
 
@@ -102,18 +106,16 @@ def _facts(config: TrainConfig, collection: Collection, init: Path | None, place
     )
 
 
-def _alike(trainer: Trainer, collection: Collection, directory: RunDirectory, share: Share) -> list[I64]:
-    """Who looks like whom in every pool, if the recipe asks for it: found by the first process of a run that begins."""
-    if not trainer.config.alike:
-        return []
-    if share.rank == 0 and not directory.checkpoint.exists():
+def _alike(trainer: Trainer, collection: Collection, share: Share) -> list[I64]:
+    """Who looks like whom in every pool, by the weights to start from; the first process finds it for all."""
+    config, found = trainer.config, [np.zeros((0, 0), np.int64) for _ in collection.pools]
+    if share.rank == 0:
         log.info("who looks like whom, by the weights to start from")
-        wanted = [trainer.config.alike * (people - 1) for people in trainer.config.people_of_pools]
-        pairs = zip(collection.pools, wanted, strict=True)
-        directory.keep_alike([lookalikes(trainer.averaged, pool, count) for pool, count in pairs])
+        for number, (pool, people) in enumerate(zip(collection.pools, config.people_of_pools, strict=True)):
+            found[number] = lookalikes(trainer.averaged, pool, config.size_hw, config.alike * (people - 1))
     if share.world > 1:
-        distributed.barrier()
-    return directory.alike()
+        distributed.broadcast_object_list(found, device=trainer.device)
+    return found
 
 
 def _resume(trainer: Trainer, directory: RunDirectory, share: Share) -> None:

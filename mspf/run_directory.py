@@ -2,16 +2,13 @@
 
 import logging
 import subprocess
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-import numpy as np
 
-from mspf.datasets import I64
 from mspf.errors import RunError
 from mspf.photographs import DataFacts
 from mspf.recipe import TrainConfig
@@ -74,7 +71,7 @@ def git_revision(folder: Path) -> str:
 
 
 class RunDirectory:
-    """A folder with config.yaml, run.json, metrics.jsonl, last.pt, curves.png, tensorboard/, maybe alike.npz."""
+    """A folder with config.yaml, run.json, metrics.jsonl, last.pt, curves.png and tensorboard/."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -142,30 +139,6 @@ class RunDirectory:
             return decode((self.folder / name).read_bytes())
         except (OSError, msgspec.MsgspecError) as error:
             raise RunError(f"{self.folder / name}: {error}; this run cannot go on, give another --out") from error
-
-    def keep_alike(self, pools: Sequence[I64]) -> None:
-        """Write down who looks like whom, for when the run goes on.
-
-        Raises:
-            RunError: no room.
-        """
-        try:
-            np.savez(self.folder / "alike.npz", *pools)
-        except OSError as error:
-            raise RunError(f"{self.folder}: {error.strerror}; free some room and run the same again") from error
-
-    def alike(self) -> list[I64]:
-        """What `keep_alike` wrote.
-
-        Raises:
-            RunError: it is gone, or damaged.
-        """
-        path = self.folder / "alike.npz"
-        try:
-            with np.load(path) as pools:
-                return [pools[name] for name in pools.files]
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise RunError(f"{path}: {error}; this run cannot go on, give another --out") from error
 
     def metrics(self) -> list[Metrics]:
         """The lines so far; [] before the first.

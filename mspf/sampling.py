@@ -1,4 +1,4 @@
-"""Batches of P people x K images, as a pure function of the step: a run can go on anywhere."""
+"""Batches of P people x K images, as a pure function of the step and who is alike: a run can go on anywhere."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,17 +9,24 @@ from mspf.datasets import I64
 from mspf.errors import RecipeError
 
 
+def rows_of_people(labels: I64) -> list[I64]:
+    """The rows of every person, in the order of their labels (N,)."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PeopleSampler:
     """Every person once in a round before anybody comes again; people who fill no whole batch sit that round out.
 
-    With `alike`, a batch is one person and some of those who look like them, and every person is once a round the one.
+    With `alike`, a batch is one person and some of those who look like them; in a round everybody is once the one, and
+    they whom many resemble come more often.
 
     Attributes:
         rows: of every person, the rows of their images.
         people: P of each batch; images: K of each person, repeated where there are fewer.
         seed: the same seed and step give the same batch.
-        alike: of every person, the numbers of those who look like them (people, at least P - 1).
+        alike: of every person, in the order of labels, the numbers of their lookalikes, (people, P - 1 or more).
     """
 
     rows: tuple[I64, ...]
@@ -29,19 +36,16 @@ class PeopleSampler:
     alike: I64 | None = None
 
     @classmethod
-    def of(
-        cls, labels: I64, people: int, images: int, seed: Sequence[int], alike: I64 | None = None
-    ) -> "PeopleSampler":
+    def of(cls, labels: I64, people: int, images: int, seed: Sequence[int]) -> "PeopleSampler":
         """A sampler over labels (N,), one per image.
 
         Raises:
             RecipeError: fewer people than a batch needs.
         """
-        order = np.argsort(labels, kind="stable")
-        rows = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+        rows = rows_of_people(labels)
         if len(rows) < people:
             raise RecipeError(f"a batch wants {people} people, the data have {len(rows)}; set `people` lower")
-        return cls(tuple(rows), people, images, seed, alike)
+        return cls(tuple(rows), people, images, seed)
 
     def batch(self, step: int) -> I64:
         """Rows of a batch, person after person: (P x K,)."""

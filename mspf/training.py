@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mspf.datasets import I64
 from mspf.errors import RunError
 from mspf.losses import MSPFLoss
 from mspf.network import MSPF, Features
@@ -40,7 +41,11 @@ class Objective(nn.Module):
 
 
 class Trainer:
-    """Everything of a run that changes with its steps. Two trainers of one state take the same next step."""
+    """Everything of a run that changes with its steps. Two trainers of one state take the same next step.
+
+    Attributes:
+        alike: who looks like whom in every pool, where people are drawn by that; it stays what it is at first.
+    """
 
     def __init__(self, config: TrainConfig, classes: int, device: torch.device, share: Share = ALONE) -> None:
         """
@@ -64,6 +69,7 @@ class Trainer:
         if share.world > 1:
             self.objective = DistributedDataParallel(self.objective)
         self.steps = 0
+        self.alike: list[I64] = []
         self.loss_sum = torch.zeros((), device=device)
         self.part_sums: dict[str, Tensor] = {}
         self.losses_summed = 0
@@ -133,13 +139,14 @@ class Trainer:
             raise RunError(f"step {self.steps}: a gradient left weights that are no numbers; {advice}")
 
     def state(self) -> dict[str, Any]:
-        """Everything that going on needs; the data are a function of the step."""
+        """Everything that going on needs; the data are a function of the step and of who looks like whom."""
         modules = ("network", "averaged", "losses", "optimiser", "centre_optimiser", "scaler")
         return {name: getattr(self, name).state_dict() for name in modules} | {
             "steps": self.steps,
             "loss_sum": self.loss_sum,
             "part_sums": self.part_sums,
             "losses_summed": self.losses_summed,
+            "alike": [torch.from_numpy(near) for near in self.alike],
             "config": msgspec.json.encode(self.config).decode(),
         }
 
@@ -148,6 +155,7 @@ class Trainer:
         for name in ("network", "averaged", "losses", "optimiser", "centre_optimiser", "scaler"):
             getattr(self, name).load_state_dict(state[name])
         self.steps, self.losses_summed = state["steps"], state["losses_summed"]
+        self.alike = [near.numpy() for near in state.get("alike", [])]
         self.loss_sum = state["loss_sum"].to(self.device)
         self.part_sums = {name: x.to(self.device) for name, x in state.get("part_sums", {}).items()}
 

@@ -44,7 +44,9 @@ def main() -> None:
     only = "in networks, layers and cuda this network alone; may be given again"
     arguments.add_argument("--only", action="append", default=[], metavar="NAME", help=only)
     arguments.add_argument("--int8", action="store_true", help="quantise, and time, copies in fewer bits")
-    arguments.add_argument("--batches", type=int, nargs="+", help="of networks and threads; by default 1 8 and 1 4 16")
+    arguments.add_argument(
+        "--batches", type=int, nargs="+", action="extend", help="of networks and threads; by default 1 8 and 1 4 16"
+    )
     arguments.add_argument("--threads", type=int, default=0, help="of a network; 0 for one a core")
     arguments.add_argument("--largest", type=int, default=100_000, help="identities of the largest gallery")
     arguments.add_argument("--json", type=Path)

@@ -5,8 +5,9 @@ python scripts/evaluate.py --weights W --data DIR --split held-out       the las
 python scripts/evaluate.py --weights W --data DIR --split everyone       each image of a folder against the others
 python scripts/evaluate.py --weights W --clip VIDEO MOT_TRUTH            a clip: its first third against its last
 
-Several weights and folders give every pair of them. Of checkpoints and .safetensors the full descriptor is scored
-beside the compact one; --parts scores what it is made of (f_G, f_M, f_L) alone and together.
+Several weights, and several folders or clips (--data DIR DIR, --clip A A.txt --clip B B.txt), give every pair of them.
+Of checkpoints and .safetensors the full descriptor is scored beside the compact one; --parts scores what it is made of
+(f_G, f_M, f_L) alone and together.
 """
 
 import argparse

@@ -123,7 +123,7 @@ def main() -> None:
     """Read the arguments, print the table, say what is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", type=Path, nargs="+")
-    parser.add_argument("--images", type=Path, nargs="+", required=True)
+    parser.add_argument("--images", type=Path, nargs="+", action="extend", required=True)
     parser.add_argument("--min-score", type=float, default=0.2)
     parser.add_argument("--min-height", type=float, default=60)
     parser.add_argument("--precision", default="auto", help="auto, f32 or bf16")

@@ -414,16 +414,20 @@ def test_an_interrupted_command_saves_and_says_how_to_go_on(
     assert read_checkpoint(out / "last.pt")["steps"] >= 3
 
 
-def test_two_processes_train_one_network_and_the_first_writes(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_two_processes_train_one_network_and_the_first_writes(
+    folders: dict[str, Path], straight: Path, tmp_path: Path
+) -> None:
     recipe = write_recipe(tmp_path)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     options = ["--recipe", str(recipe), "--data", f"shop={folders['shop']}", "--out", str(tmp_path / "run")]
     options += ["--set", "network.pool=gem"]  # DDP refuses parameters that a network does not use
+    options += ["--init", str(straight / "last.pt"), "--set", "alike=1"]
     finished = subprocess.run(
         [*launch, *SCRIPT, *options, "--threads", "1"], capture_output=True, text=True, check=False
     )
 
     assert finished.returncode == 0, finished.stderr[-2000:]
-    assert read_checkpoint(tmp_path / "run" / "last.pt")["steps"] == 6
+    last = read_checkpoint(tmp_path / "run" / "last.pt")
+    assert (last["steps"], tuple(last["alike"][0].shape)) == (6, (6, 3))
     assert [line.step for line in RunDirectory(tmp_path / "run").metrics()] == [3, 6]
     assert msgspec.json.decode((tmp_path / "run" / "run.json").read_bytes())["processes"] == 2
