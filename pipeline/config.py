@@ -127,7 +127,8 @@ class ReidConfig(_Section, frozen=True):
 class MatcherConfig(_Section, frozen=True):
     """When two tracks are one person (cosine similarity, 1 is equal).
 
-    The thresholds are those of mspf_x0_5; a cams.yaml that chooses mspf_x1_0 has its own where it gives no others.
+    The thresholds are those of mspf_x0_5; a cams.yaml that chooses mspf_x0_25 or mspf_x1_0 has theirs where it gives no
+    others.
 
     Attributes:
         min_similarity: least similarity for joining a known identity.
@@ -163,7 +164,8 @@ class MatcherConfig(_Section, frozen=True):
 
 
 _THRESHOLDS = {  # of shipped networks whose similarities are not those of the default; measured, see its card
-    "mspf_x1_0": {"min_similarity": 0.5, "sure_similarity": 0.7, "new_below": 0.3, "merge_similarity": 0.75}
+    "mspf_x0_25": {"min_similarity": 0.5, "sure_similarity": 0.75, "new_below": 0.3},
+    "mspf_x1_0": {"min_similarity": 0.5, "sure_similarity": 0.7, "new_below": 0.3, "merge_similarity": 0.75},
 }
 
 

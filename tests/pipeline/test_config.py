@@ -39,9 +39,10 @@ def test_files_are_relative_to_cams_yaml_and_names_of_models_stay_names(tmp_path
     ("rest", "thresholds"),
     [
         ("", (0.55, 0.75, 0.35, 0.8)),
+        ("reid: {model: mspf_x0_25}", (0.5, 0.75, 0.3, 0.8)),
         ("reid: {model: mspf_x1_0}", (0.5, 0.7, 0.3, 0.75)),
         ("reid: {model: mspf_x1_0}\nmatcher: {sure_similarity: 0.9, prototypes: 3}", (0.5, 0.9, 0.3, 0.75)),
-        ("reid: {model: mspf_x0_25}\nmatcher: {min_similarity: 0.6}", (0.6, 0.75, 0.35, 0.8)),
+        ("reid: {model: mspf_x0_25_rendered}\nmatcher: {min_similarity: 0.6}", (0.6, 0.75, 0.35, 0.8)),
     ],
 )
 def test_thresholds_that_are_not_given_are_those_of_the_network(tmp_path, rest, thresholds):
