@@ -124,8 +124,8 @@ def load_collection(config: TrainConfig, folders: Mapping[str, Path], device: to
 
 
 def _joined(pools: Sequence[Photographs]) -> Photographs:
-    images = torch.cat([pool.images for pool in pools])
-    return Photographs(images, *(np.concatenate([getattr(p, name) for p in pools]) for name in ("labels", "cameras")))
+    labels, cameras = (np.concatenate(parts) for parts in zip(*((p.labels, p.cameras) for p in pools), strict=True))
+    return Photographs(torch.cat([pool.images for pool in pools]), labels, cameras)
 
 
 def _decode(images: ImageList, size_hw: tuple[int, int], device: torch.device) -> Tensor:

@@ -33,7 +33,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A recipe.
 
     Attributes:
-        sources: data sets with fixed shares of every batch; left out, all people of all data sets are drawn alike.
+        sources: data sets with fixed shares of every batch; left out, all people of all data sets are drawn evenly.
         people: of a batch, where `sources` does not say; batches are people x images_per_person (the paper: 16 x 4).
         alike: of the P people of a source in a batch one comes in turn, the others are drawn from those of it who look
             most like them, alike x (P - 1), by the weights that the run starts from (--init); 0 draws anybody.

@@ -89,7 +89,7 @@ def test_where_nothing_can_be_kept_a_network_is_proven_at_every_start(
     ],
 )
 def test_a_broken_export_is_refused(network: Path, broken: dict[str, object], says: str) -> None:
-    write(network, **broken)  # type: ignore[arg-type]
+    write(network, **broken)
     with pytest.raises(gate.GateError, match=f"net.onnx on onnxruntime in f32 disagrees with net.golden.npz, {says}"):
         engines.load(network, "onnxruntime")
 

@@ -82,7 +82,7 @@ class Counting:
 
 def test_the_size_of_a_batch_changes_from_call_to_call_as_in_a_run(network: Path, network_of_two: Path) -> None:
     free, fixed = (Counting(engines.load(path, "onnxruntime")) for path in (network, network_of_two))
-    quickest.measured({"free": free, "fixed": fixed}, np.zeros((2, 3, 4, 5), np.float32))  # type: ignore[dict-item]
+    quickest.measured({"free": free, "fixed": fixed}, np.zeros((2, 3, 4, 5), np.float32))
     assert free.sizes == [3, 5] * (quickest.ROUNDS + 1)
     assert set(fixed.sizes) == {2}
 
@@ -116,7 +116,7 @@ def test_another_kind_of_file_goes_to_the_back_end_that_runs_it(
 )
 def test_unknown_settings_name_the_choices(settings: dict[str, object], says: str, network: Path) -> None:
     with pytest.raises(engines.EngineError, match=says):
-        engines.load(network, **settings)  # type: ignore[arg-type]
+        engines.load(network, **settings)
 
 
 def test_a_missing_file_and_another_kind_of_file_are_told_apart(tmp_path: Path) -> None:

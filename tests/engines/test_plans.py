@@ -50,7 +50,7 @@ def test_a_plan_is_found_again_with_its_facts(tmp_path: Path) -> None:
     ],
 )
 def test_a_plan_for_anything_else_is_not_found(tmp_path: Path, other: dict[str, object]) -> None:
-    keep(replace(KEY, **other), tmp_path)  # type: ignore[arg-type]
+    keep(replace(KEY, **other), tmp_path)
     assert plans.find("net", KEY, tmp_path) is None
     assert plans.find_any_batch("net", KEY, tmp_path) is None
 
@@ -186,7 +186,7 @@ def test_a_quantised_network_is_built_in_int8(tmp_path: Path) -> None:
 def test_a_quantised_network_that_tensorrt_rejects_is_rejected_in_one_line(
     tmp_path: Path, wrong: dict[str, object], says: str
 ) -> None:
-    path = write_quantised(tmp_path / "int8.onnx", **wrong)  # type: ignore[arg-type]
+    path = write_quantised(tmp_path / "int8.onnx", **wrong)
     with pytest.raises(engines.EngineError, match=f"int8.onnx: tensorrt-rtx does not take it: .*{says}") as caught:
         build(path, plan_key(path, "tensorrt-rtx", "int8", 4), tmp_path)
     assert "\n" not in str(caught.value)

@@ -152,7 +152,7 @@ def test_the_reference_of_the_source_stands_beside_the_copy(separable: Path, tmp
 
 
 @pytest.mark.parametrize("write", [to_float16, lambda path, out: to_int8(path, out, BATCHES)])
-def test_what_is_no_network_or_quantised_already_is_one_clear_line(write, separable: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_no_network_or_quantised_already_is_one_clear_line(write, separable: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no network at all")
     with pytest.raises(engines.EngineError, match=r"broken\.onnx: not .* export it again"):

@@ -20,7 +20,7 @@ from tests.engines.fake_gpu import SHAPE, FakeCuda, FakeTensorRt, network
 def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     """In place of cuda.bindings.runtime."""
     fake, bindings = FakeCuda(), ModuleType("cuda.bindings")
-    bindings.runtime = fake  # type: ignore[attr-defined]
+    bindings.runtime = fake
     monkeypatch.setitem(sys.modules, "cuda", ModuleType("cuda"))
     monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
     return fake
@@ -38,7 +38,7 @@ def make_plan(folder: Path, flavour: str, max_batch: int = 64, content: bytes = 
 def trt(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> FakeTensorRt:
     """In place of tensorrt."""
     fake = FakeTensorRt(cuda, [(1, 8), (9, 64)])
-    monkeypatch.setitem(sys.modules, "tensorrt", fake)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "tensorrt", fake)
     return fake
 
 
@@ -112,7 +112,7 @@ def test_pictures_on_the_gpu_are_copied_there_after_what_their_maker_queued(
             "shape": (70, *SHAPE), "typestr": "<f4", "data": (address, False), "version": 3, "stream": 9,
         }  # fmt: skip
 
-    np.testing.assert_array_equal(engine(Tensor())[0], network(images(70)))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(engine(Tensor())[0], network(images(70)))
     assert cuda.followed == [9, 9]
 
 
@@ -137,7 +137,7 @@ def test_rtx_captures_by_itself_and_its_kernels_are_kept(
     cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake = FakeTensorRt(cuda, [(1, 4)], own_graphs=True)
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake)
     plan = make_plan(tmp_path, "tensorrt-rtx", max_batch=4)
     engine = tensorrt_backend.start("net.onnx", plan)
     for _ in range(5):

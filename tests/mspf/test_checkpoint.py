@@ -63,15 +63,15 @@ def test_an_osnet_of_torchreid_goes_into_all_three_bodies_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, wrap: object
 ) -> None:
     state = torchreid_state(0.25)
-    torch.save(wrap(state), tmp_path / "osnet.pth")  # type: ignore[operator]
+    torch.save(wrap(state), tmp_path / "osnet.pth")
     network = MSPF(MSPFConfig(width=0.25, compact=0))
     with caplog.at_level(logging.INFO):
         initialise(network, MSPFLoss(network, 4, LossConfig()), tmp_path / "osnet.pth")
 
     assert isinstance(network.whole.body, torch.nn.Module)
     for body in (network.whole.body, *network.patch_bodies):
-        torch.testing.assert_close(body.conv5[0][0].weight, state["conv5.conv.weight"])  # type: ignore[index]
-        stream = body.conv2[0].streams[2][1][0].weight  # type: ignore[index]
+        torch.testing.assert_close(body.conv5[0][0].weight, state["conv5.conv.weight"])
+        stream = body.conv2[0].streams[2][1][0].weight
         torch.testing.assert_close(stream, state["conv2.0.conv2c.1.conv1.weight"])
     assert caplog.text.count("missing: none") == 3
     assert "not taken from the checkpoint: classifier.bias, classifier.weight, fc.0.bias" in caplog.text
@@ -83,7 +83,7 @@ def test_osnet_alone_also_takes_its_head(tmp_path: Path) -> None:
     network = MSPF(MSPFConfig(width=0.25, whole="osnet", patches="none", compact=0))
     initialise(network, MSPFLoss(network, 4, LossConfig()), tmp_path / "osnet.pth")
 
-    torch.testing.assert_close(network.whole.head[0].weight, state["fc.0.weight"])  # type: ignore[index, union-attr]
+    torch.testing.assert_close(network.whole.head[0].weight, state["fc.0.weight"])
 
 
 def test_an_osnet_of_another_width_is_refused(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_junk_is_dropped_and_distractors_stay(tmp_path: Path) -> None:
 def test_a_wrong_layout_is_shown_the_expected_ones_and_what_is_there(tmp_path: Path, read: object) -> None:
     (tmp_path / "holiday").mkdir()
     with pytest.raises(LayoutError, match=r"bounding_box_train/0002_c1s1(.|\n)*MSMT17(.|\n)*anna") as caught:
-        read(tmp_path)  # type: ignore[operator]
+        read(tmp_path)
 
     assert tmp_path.name in str(caught.value)
     assert read is not training_images or "Found there: holiday" in str(caught.value)

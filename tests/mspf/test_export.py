@@ -69,5 +69,5 @@ def test_the_graph_has_folded_norms_global_pools_one_gate_a_block_and_named_patc
 
 def test_normalisation_in_the_graph_is_that_of_training() -> None:
     images = torch.rand(2, 3, 4, 5) * 255
-    seen = RunTimeNetwork(nn.Identity())(images)  # type: ignore[arg-type]  # what a network would see
+    seen = RunTimeNetwork(nn.Identity())(images)  # what a network would see
     torch.testing.assert_close(seen, normalise(images), rtol=1e-5, atol=1e-6)

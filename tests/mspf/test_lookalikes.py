@@ -88,13 +88,11 @@ def test_a_stopped_run_among_lookalikes_goes_on_to_the_very_same_weights(tmp_pat
     assert train(config, folders, tmp_path / "straight", HERE, init=start)
     assert train(msgspec.structs.replace(config, alike=0), folders, tmp_path / "anybody", HERE, init=start)
     backwards = dict(reversed(folders.items()))  # sources stand in the recipe's order, however they are given
-    assert not train(config, folders, tmp_path / "stopped", HERE, init=start, stopped=after(2))  # type: ignore[arg-type]
+    assert not train(config, folders, tmp_path / "stopped", HERE, init=start, stopped=after(2))
     assert train(config, backwards, tmp_path / "stopped", HERE, init=start)
 
     assert_same_weights(tmp_path / "straight", tmp_path / "stopped")
-    assert [tuple(near.shape) for near in read_checkpoint(tmp_path / "stopped" / "last.pt")["alike"]] == [
-        (6, 2),
-        (7, 4),
-    ]
+    alike = read_checkpoint(tmp_path / "stopped" / "last.pt")["alike"]
+    assert [tuple(near.shape) for near in alike] == [(6, 2), (7, 4)]
     with pytest.raises(AssertionError, match="network"):
         assert_same_weights(tmp_path / "straight", tmp_path / "anybody")

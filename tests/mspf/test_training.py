@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -55,7 +56,7 @@ def straight(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     return out
 
 
-def after(steps: int) -> object:
+def after(steps: int) -> Callable[[], bool]:
     """A stop that is asked for when so many steps are done."""
     counts = iter(range(1, 1_000))
     return lambda: next(counts) >= steps
@@ -93,7 +94,7 @@ def test_a_run_leaves_recipe_data_metrics_curves_and_weights(straight: Path) -> 
 def test_a_run_that_is_stopped_and_goes_on_ends_at_the_very_same_weights(
     folders: dict[str, Path], straight: Path, tmp_path: Path, steps: int
 ) -> None:
-    assert not train(CONFIG, folders, tmp_path, HERE, stopped=after(steps))  # type: ignore[arg-type]
+    assert not train(CONFIG, folders, tmp_path, HERE, stopped=after(steps))
     assert read_checkpoint(tmp_path / "last.pt")["steps"] == steps
     assert train(CONFIG, folders, tmp_path, HERE)
 
@@ -107,7 +108,7 @@ def test_a_run_that_is_stopped_and_goes_on_ends_at_the_very_same_weights(
 def test_a_checkpoint_without_parts_of_the_loss_goes_on_without_them_until_the_next_line(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    assert not train(CONFIG, folders, tmp_path, HERE, stopped=after(4))  # type: ignore[arg-type]
+    assert not train(CONFIG, folders, tmp_path, HERE, stopped=after(4))
     state = read_checkpoint(tmp_path / "last.pt")
     del state["part_sums"]
     write_checkpoint(tmp_path / "last.pt", state)
@@ -173,7 +174,7 @@ def test_a_run_from_weights_goes_on_from_the_same_alone(
 ) -> None:
     start, out = tmp_path / "start.pt", tmp_path / "run"
     shutil.copy(straight / "last.pt", start)
-    assert not train(CONFIG, folders, out, HERE, init=start, stopped=after(2))  # type: ignore[arg-type]
+    assert not train(CONFIG, folders, out, HERE, init=start, stopped=after(2))
     if old:
         facts = msgspec.json.decode((out / "run.json").read_bytes())
         new = {"initial_sha256", "initial_data", "initial_held_out_ids", "torch_version", "python_version"}

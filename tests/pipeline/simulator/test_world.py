@@ -155,7 +155,7 @@ def test_the_opengl_projection_agrees_with_the_pinhole() -> None:
 )
 def test_an_option_out_of_range_is_named_with_what_is_allowed(option: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{option}: {value} is out of range; use"):
-        Simulation(**{option: value})  # type: ignore[arg-type]
+        Simulation(**{option: value})
 
 
 def test_an_odd_size_is_refused_because_h264_needs_an_even_one() -> None:
