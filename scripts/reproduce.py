@@ -92,7 +92,7 @@ def run_all(options: argparse.Namespace, place: Place, stopped: Callable[[], boo
     protocol += f", from {options.init}" if options.init else ""
     study = without_repeats(study, options.recipe, changes)
     scores: dict[str, list[Sequence[Score]]] = {variant.name: [] for variant in study.variants}
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         for variant in study.variants:
             config = configure(options.recipe, variant, seed, changes)
             folder = options.out / f"{run_name(base, config)}_seed{seed}"
@@ -124,7 +124,8 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=BEST)
     parser.add_argument("--row", action="append", default=[], metavar="NAME", help="beside the first row, only these")
     parser.add_argument("--init", type=Path, help="weights that every run starts from")
-    parser.add_argument("--seeds", type=at_least(1), default=1)
+    parser.add_argument("--seeds", type=at_least(1), default=1, help="how many")
+    parser.add_argument("--first-seed", type=at_least(0), default=0, metavar="N", help="begin there: others run elsewhere")
     parser.add_argument("--validation-ids", type=at_least(1), default=150)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

@@ -100,6 +100,8 @@ def test_a_table_is_run_seed_after_seed_and_not_again_when_it_is_there(tmp_path:
         f"shop={market(tmp_path / 'shop', people=6)}",
         "--seeds",
         "1",
+        "--first-seed",
+        "2",
     ]
     tiny = ["people=2", "images_per_person=2", "epochs=0.3", "size_hw=[64, 32]", 'network.patches="2"']
     changes = [word for change in (*tiny, "precision=float32") for word in ("--set", change)]
@@ -110,4 +112,5 @@ def test_a_table_is_run_seed_after_seed_and_not_again_when_it_is_there(tmp_path:
     assert runs[0].returncode == 0, runs[0].stderr[-2000:]
     assert "MSPF" in runs[0].stdout
     assert runs[1].stderr.count("finished already") == 3
+    assert [run.name for run in tmp_path.glob("*_seed*")] == [run.name for run in tmp_path.glob("*_seed2")] != []
     assert (tmp_path / "table7.md").read_text().count("| 1 |") == 3
