@@ -125,7 +125,9 @@ def main() -> None:
     parser.add_argument("--row", action="append", default=[], metavar="NAME", help="beside the first row, only these")
     parser.add_argument("--init", type=Path, help="weights that every run starts from")
     parser.add_argument("--seeds", type=at_least(1), default=1, help="how many")
-    parser.add_argument("--first-seed", type=at_least(0), default=0, metavar="N", help="begin there: others run elsewhere")
+    parser.add_argument(
+        "--first-seed", type=at_least(0), default=0, metavar="N", help="begin there: others run elsewhere"
+    )
     parser.add_argument("--validation-ids", type=at_least(1), default=150)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
