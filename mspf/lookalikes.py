@@ -1,7 +1,7 @@
 """Who looks like whom, by the weights that a run starts from: the people whom a batch should tell apart.
 
 After graph sampling (Liao and Shao, CVPR 2022, arXiv 2104.01546), which finds the nearest people anew every epoch; here
-they are found once. Measured in docs/mspf.md.
+they are found once. Measured in docs/other_cameras.md.
 """
 
 from collections.abc import Iterator

@@ -1,5 +1,6 @@
 """The documents say what is there: every file, command and setting, and the example's values are the defaults."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -42,14 +43,21 @@ def test_the_example_site_is_a_valid_one() -> None:
     assert [camera.id for camera in site.cameras] == ["entrance", "hall", "desk"]
 
 
-@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
-def test_every_link_of_a_document_leads_somewhere(document: Path) -> None:
+def anchors(document: Path) -> set[str]:
+    """What a link can point to, as GitHub names headings."""
+    headings = [line.lstrip("#").strip() for line in document.read_text().splitlines() if line.startswith("#")]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "pipeline" / "weights").glob("*.md")]
+
+
+@pytest.mark.parametrize("document", sorted(DOCUMENTS), ids=lambda path: path.name)
+def test_every_picture_and_link_of_a_document_leads_somewhere(document: Path) -> None:
     for part in document.read_text().split("](")[1:]:
-        target = part.split(")")[0].split("#")[0]
-        assert not target or "://" in target or (document.parent / target).exists(), target
-
-
-def test_every_picture_and_link_of_the_readme_is_there() -> None:
-    for part in README.split("](")[1:]:
-        target = part.split(")")[0].split("#")[0]
-        assert "://" in target or (ROOT / target).exists(), target
+        name, _, anchor = part.split(")")[0].partition("#")
+        if ":/" in name:
+            continue
+        target = document.parent / name if name else document
+        assert target.exists(), name
+        assert not anchor or anchor in anchors(target), f"{name}#{anchor}"
