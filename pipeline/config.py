@@ -135,6 +135,7 @@ class MatcherConfig(_Section, frozen=True):
         sure_similarity: from here on it joins at once; below, more views are waited for.
         new_below: a well-seen track less similar than this to everybody is somebody new at once.
         remove_camera_bias: compare people without what their camera adds to everybody's descriptor.
+        weigh_variation: compare people by what does not vary within the site's tracks.
         continuity_bonus: added to the similarity of a track that goes on where its camera lost that identity just now.
         elsewhere_penalty: taken off the similarity to somebody whom another camera sees now, in full where the two
             cameras have never been found to see the same people at one moment.
@@ -151,6 +152,7 @@ class MatcherConfig(_Section, frozen=True):
     sure_similarity: Share = 0.75
     new_below: Share = 0.35
     remove_camera_bias: bool = True
+    weigh_variation: bool = False
     continuity_bonus: Share = 0.15
     elsewhere_penalty: Share = 0.3
     merge_similarity: Share = 0.8

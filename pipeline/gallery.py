@@ -237,6 +237,15 @@ class Gallery:
         entry.confirmed |= other.confirmed
         self.remove(other_id)
 
+    def turn(self, change: F32) -> None:
+        """Multiplies every prototype by (D, D), to unit length again; sketches are begun anew."""
+        for start in range(0, self._used, _ROOM):
+            rows = self._rows[start : min(start + _ROOM, self._used)]
+            turned = rows @ change
+            rows[:] = turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)
+        self._sketch = self._next = None
+        self._renew_sketch()
+
     def longest_unseen(self, count: int) -> dict[int, float]:
         """The `count` identities, or all, whom nobody has seen for longest, and when they were seen.
 

@@ -10,6 +10,7 @@ from pipeline.errors import StoreError
 from pipeline.matcher import Matcher, Outcome
 from pipeline.sinks import RunWriter
 from pipeline.store import Known, Store
+from pipeline.track_variation import Variation
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class MatchService:
         self._touched: set[int] = set()
         self._parted: list[tuple[int, int]] = []
         self._learnt: dict[str, CameraMean] = {}
+        self._varied: Variation | None = None
         self._failing = False
 
     @property
@@ -50,6 +52,7 @@ class MatchService:
             self._touched.update(outcome.changed)
             self._parted += outcome.parted
             self._learnt |= {mean.camera_id: mean for mean in outcome.learnt}
+            self._varied = outcome.varied or self._varied
         self.save()
         answers = []
         for update, outcome in zip(updates, outcomes, strict=True):
@@ -63,12 +66,14 @@ class MatchService:
 
     def save(self) -> None:
         """Commits what waits; a store that fails is reported once and tried again at the next step."""
-        if not self._unsaved and not self._touched and not self._parted:
+        if not (self._unsaved or self._touched or self._parted or self._varied):
             return
         gallery = self._matcher.gallery
-        known = [Known(gallery.get(who), gallery.keys(who)) for who in sorted(self._touched) if who in gallery]
+        known = [
+            Known(self._matcher.identity(who), gallery.keys(who)) for who in sorted(self._touched) if who in gallery
+        ]
         try:
-            self._store.record(self._unsaved, known, self._parted, self._learnt.values())
+            self._store.record(self._unsaved, known, self._parted, self._learnt.values(), self._varied)
         except StoreError as error:
             if not self._failing:
                 log.error("%s", error)
@@ -81,6 +86,7 @@ class MatchService:
         self._touched.clear()
         self._parted.clear()
         self._learnt.clear()
+        self._varied = None
 
     def finish(self) -> None:
         """Commits what waits, for the last time; what cannot be is told."""

@@ -31,6 +31,7 @@ from pipeline.datatypes import (
     Tracklet,
 )
 from pipeline.gallery import Candidates, Gallery, mean_embedding
+from pipeline.track_variation import TrackVariation, Variation
 
 _NEVER = -1
 _ABANDONED_S = 60.0
@@ -78,6 +79,7 @@ class Outcome:
         changed: identities whose stored state is no longer current.
         parted: pairs of identities that are two people, seen together just now for the first time.
         learnt: what became known of cameras.
+        varied: what is known of what varies within tracks, where people are weighed anew by it.
     """
 
     decisions: tuple[Decision, ...] = ()
@@ -85,6 +87,7 @@ class Outcome:
     changed: tuple[int, ...] = ()
     parted: tuple[tuple[int, int], ...] = ()
     learnt: tuple[CameraMean, ...] = ()
+    varied: Variation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class MatcherState:
         tracks: who each of them is.
         parted: pairs of identities that some camera saw together.
         camera_means: what each camera has learnt of what it adds to everybody.
+        variation: what was learnt of what varies within tracks.
     """
 
     identities: tuple[tuple[Identity, tuple[TrackKey | None, ...]], ...] = ()
@@ -103,6 +107,7 @@ class MatcherState:
     next_identity_id: int = 1
     parted: tuple[tuple[int, int], ...] = ()
     camera_means: tuple[CameraMean, ...] = ()
+    variation: Variation | None = None
 
 
 class Matcher:
@@ -131,6 +136,9 @@ class Matcher:
         self._company = Company(state.parted)
         self._covisibility = Covisibility()
         self._bias = CameraBias(state.camera_means)
+        self._variation = TrackVariation(dimension, state.variation)
+        self._varied = False
+        self._weigh_anew()
         self._last_sweep = -np.inf
 
     def step(self, update: CameraUpdate) -> Outcome:
@@ -163,7 +171,14 @@ class Matcher:
         )
         changed = {done.identity_id for done in decisions} | {tracks[key].identity_id for key in described}
         current = tuple(sorted(who for who in changed if who is not None and who in self.gallery))
-        return Outcome(tuple(decisions), seen, current, self._company.take_new(), self._bias.take_new())
+        return Outcome(
+            tuple(decisions), seen, current, self._company.take_new(), self._bias.take_new(), self._take_varied()
+        )
+
+    def identity(self, identity_id: int) -> Identity:
+        """One of the gallery as it is to be kept: its prototypes as if nothing had been weighed."""
+        known = self.gallery.get(identity_id)
+        return replace(known, prototypes=self._variation.undo(known.prototypes))
 
     def _depart(self, camera: str, now: float) -> None:
         """Takes closed tracks off the open ones, and remembers for a moment where they ended."""
@@ -172,6 +187,8 @@ class Matcher:
         recent = [one for one in self._departed.get(camera, []) if now - one.last_seen <= _RECENT_S]
         for key, track in ended.items():
             del tracks[key]
+            if self._config.weigh_variation:
+                self._variation.note(track.tracklet.embeddings)
             if track.identity_id is not None:
                 recent.append(Lost(track.identity_id, track.tracklet.box_xyxy, track.tracklet.last_seen))
         self._departed[camera] = recent
@@ -218,7 +235,23 @@ class Matcher:
     def _looks(self, camera_id: str, tracks: Sequence[_OpenTrack]) -> F32:
         """(N, D) unit descriptors of tracks of one camera, comparable with other cameras'."""
         means = np.stack([track.mean for track in tracks])
-        return self._bias.take_off(camera_id, means) if self._config.remove_camera_bias else means
+        looks = self._bias.take_off(camera_id, means) if self._config.remove_camera_bias else means
+        return self._variation.weigh(looks)
+
+    def _weigh_anew(self) -> None:
+        """Brings everybody known in line with what was learnt of the site since."""
+        if not self._config.weigh_variation:
+            return
+        still_open = [track.tracklet.embeddings for tracks in self._open.values() for track in tracks.values()]
+        change = self._variation.renew(still_open)
+        if change is not None:
+            self.gallery.turn(change)
+            self._varied = True
+
+    def _take_varied(self) -> Variation | None:
+        """What is known of the site's tracks, where it was weighed anew since the last call."""
+        varied, self._varied = self._varied, False
+        return self._variation.known if varied else None
 
     def _match(self, tracks: _Tracks, visible: _Tracks, now: float) -> list[Decision]:
         """Identities for the undecided tracks with evidence enough."""
@@ -393,6 +426,7 @@ class Matcher:
         if now - self._last_sweep < 1.0:
             return []
         self._last_sweep = now
+        self._weigh_anew()
         for tracks in self._open.values():  # the closing update of a track may have been lost
             for key in [key for key, track in tracks.items() if now - track.tracklet.last_seen > _ABANDONED_S]:
                 del tracks[key]

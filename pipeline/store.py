@@ -14,6 +14,7 @@ from pipeline.camera_bias import CameraMean
 from pipeline.datatypes import F32, Assignment, Decision, Expiry, Identity, Merge, TrackKey
 from pipeline.errors import StoreError
 from pipeline.matcher import MatcherState
+from pipeline.track_variation import Variation
 
 _SCHEMA_VERSION = 2
 _TABLES = """
@@ -25,6 +26,7 @@ CREATE TABLE IF NOT EXISTS tracks (
     camera_id TEXT, epoch INTEGER, track_id INTEGER, identity_id INTEGER NOT NULL, similarity REAL, decided_at REAL,
     PRIMARY KEY (camera_id, epoch, track_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cameras (camera_id TEXT PRIMARY KEY, people INTEGER, mean BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS variation (only INTEGER PRIMARY KEY, views INTEGER, squares BLOB);
 CREATE TABLE IF NOT EXISTS parted (one INTEGER, other INTEGER, PRIMARY KEY (one, other)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS counted ON identities (became, confirmed);  -- `count` reads no prototypes
 CREATE INDEX IF NOT EXISTS ended ON identities (last_seen) WHERE gone;
@@ -107,6 +109,7 @@ class Store:
         changed: Iterable[Known],
         parted: Iterable[tuple[int, int]] = (),
         learnt: Iterable[CameraMean] = (),
+        varied: Variation | None = None,
     ) -> None:
         """Commits decisions and the state of the identities they touch, all or nothing.
 
@@ -115,6 +118,7 @@ class Store:
         Args:
             parted: pairs of identities that are two people.
             learnt: of cameras, in place of what was known of them.
+            varied: what varies within tracks, in place of what was known of it.
 
         Raises:
             StoreError: nothing of it was written, as on a full disk; the caller keeps it and tries again.
@@ -126,6 +130,9 @@ class Store:
             self._db.executemany("INSERT OR IGNORE INTO parted VALUES (?, ?)", parted)
             means = [(one.camera_id, one.people, one.mean.astype(np.float32).tobytes()) for one in learnt]
             self._db.executemany("INSERT OR REPLACE INTO cameras VALUES (?, ?, ?)", means)
+            if varied is not None:
+                row = (varied.views, varied.squares.astype(np.float32).tobytes())
+                self._db.execute("INSERT OR REPLACE INTO variation VALUES (0, ?, ?)", row)
             for decision in decisions:
                 self._put(decision)
             newest = max((decision.decided_at for decision in decisions), default=0.0)
@@ -149,6 +156,7 @@ class Store:
             tracks = self._rows(tuple[str, int, int, int], "camera_id, epoch, track_id, identity_id FROM tracks")
             pairs = self._rows(tuple[int, int], "one, other FROM parted")
             means = self._rows(tuple[str, int, bytes], "camera_id, people, mean FROM cameras ORDER BY camera_id")
+            varied = self._rows(tuple[int, bytes], "views, squares FROM variation")
             ((highest,),) = self._rows(tuple[int], "COALESCE(MAX(identity_id), 0) FROM identities")
             return MatcherState(
                 identities=tuple(self._identity(row) for row in identities),
@@ -156,6 +164,7 @@ class Store:
                 next_identity_id=highest + 1,
                 parted=tuple((became.get(one, one), became.get(other, other)) for one, other in pairs),
                 camera_means=tuple(self._camera_mean(*row) for row in means),
+                variation=self._variation(*varied[0]) if varied else None,
             )
         except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
             raise StoreError(
@@ -254,6 +263,13 @@ class Store:
             found = f"{len(vector)} numbers of {people} people, finite: {np.isfinite(vector).all()}"
             raise ValueError(f"the mean of camera {camera_id} has {found}, expected {self._dimension}")
         return CameraMean(camera_id, people, vector)
+
+    def _variation(self, views: int, squares: bytes) -> Variation:
+        table: F32 = np.frombuffer(squares, np.float32)
+        if views < 0 or len(table) != self._dimension**2 or not np.isfinite(table).all():
+            found = f"{len(table)} numbers of {views} views, finite: {np.isfinite(table).all()}"
+            raise ValueError(f"what varies within tracks has {found}, expected {self._dimension**2}")
+        return Variation(views, table.reshape(self._dimension, -1))
 
     def _check(self, name: str, value: str, advice: str) -> None:
         self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))

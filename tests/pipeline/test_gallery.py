@@ -104,6 +104,22 @@ def test_absorbing_unites_prototypes_cameras_times_and_confirmation():
     assert got.prototypes.tolist() == [X.tolist(), Y.tolist()]
 
 
+@pytest.mark.parametrize("sketched_from", [0, 1000])
+def test_turned_prototypes_are_compared_as_turned(sketched_from):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((50, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    known = Gallery(8, 2, sketched_from)
+    for number, row in enumerate(rows, 1):
+        known.add(Identity(number, row[None], 0.0, 0.0, frozenset(), True))
+    change = np.diag(np.linspace(0.2, 1, 8)).astype(np.float32)
+    known.turn(change)
+    turned = rows @ change
+    turned /= np.linalg.norm(turned, axis=1, keepdims=True)
+    np.testing.assert_allclose(known.similarity(turned), turned @ turned.T, atol=1e-5)
+    assert known.nearest(turned, 1).ids[:, 0].tolist() == [*range(1, 51)]
+
+
 def test_a_sighting_in_the_past_does_not_turn_time_back():
     known = gallery(person(1, X, at=5.0))
     known.see(1, "b", 2.0)

@@ -342,6 +342,73 @@ def test_what_cameras_add_outlives_a_restart():
         assert joined.similarity == pytest.approx(1.0, abs=0.02)
 
 
+LOUD = 16  # axes along which everybody changes from view to view
+
+
+def varied_views(people, seed):
+    """(N, 4, D) unit views of people (N, D) who all change along the first axes."""
+    rng = np.random.default_rng(seed)
+    views = np.repeat(people[:, None], 4, axis=1)
+    views[:, :, :LOUD] += 0.3 * rng.standard_normal((len(people), 4, LOUD))
+    return (views / np.linalg.norm(views, axis=2, keepdims=True)).astype(np.float32)
+
+
+def viewed(number, views, at, closed=False):
+    """A track of these views (K, D)."""
+    quality = np.ones(len(views), np.float32)
+    return msgspec.structs.replace(
+        tracklet(number, views[0], at=at, closed=closed), seq=len(views), embeddings=views, quality=quality
+    )
+
+
+def seen_and_gone(known, camera, people, start, seed):
+    """Outcomes of tracks, one after the other, each of one moment and of four views."""
+    for number, views in enumerate(varied_views(people, seed)):
+        at = start + 10.0 * number
+        yield known.step(update(camera, at, viewed(number + 1, views, at, closed=True)))
+
+
+def found_again(known, start, seed=3):
+    """Similarities by which another camera's strangers join whom a first one saw just before them."""
+    strangers = np.random.default_rng(9).standard_normal((40, 256)) / 16
+    [*seen_and_gone(known, "b", strangers, start, seed)]
+    outcomes = seen_and_gone(known, "c", strangers, start + 1000.0, seed + 1)
+    return [joined.similarity for outcome in outcomes for joined in of(Assignment, outcome) if not joined.is_new]
+
+
+@pytest.mark.parametrize("weigh_variation", [True, False])
+def test_what_varies_within_tracks_counts_less(weigh_variation):
+    config = MatcherConfig(weigh_variation=weigh_variation, remove_camera_bias=False, forget_after_s=1e6)
+    known = Matcher(config, 256)
+    people = np.random.default_rng(0).standard_normal((800, 256)) / 16
+    varied = [outcome.varied for outcome in seen_and_gone(known, "a", people, 0.0, 1)]
+    assert any(one is not None for one in varied) is weigh_variation
+    plain = found_again(Matcher(MatcherConfig(remove_camera_bias=False, forget_after_s=1e6), 256), 1e5)
+    later = found_again(known, 1e5)
+    assert bool(np.mean(later) > np.mean(plain) + 0.03) is weigh_variation
+
+
+def test_what_varies_outlives_a_restart():
+    config = MatcherConfig(weigh_variation=True, forget_after_s=1e6)
+    people = np.random.default_rng(0).standard_normal((300, 256)) / 16
+    known, varied, learnt = Matcher(config, 256), None, {}
+    for outcome in seen_and_gone(known, "a", people, 0.0, 1):
+        varied = outcome.varied or varied
+        learnt |= {one.camera_id: one for one in outcome.learnt}
+    ids = known.gallery.ids.tolist()
+    identities = tuple((known.identity(one), known.gallery.keys(one)) for one in ids)
+    state = MatcherState(
+        identities, next_identity_id=max(ids) + 1, camera_means=tuple(learnt.values()), variation=varied
+    )
+    views = varied_views(people[200:201], 5)[0]
+    joined = [
+        of(Assignment, after.step(update("a", 1e4, viewed(500, views, 1e4))))[0]
+        for after in (known, Matcher(config, 256, state))
+    ]
+    assert joined[0].identity_id == joined[1].identity_id
+    assert joined[1].similarity == pytest.approx(joined[0].similarity, abs=0.05)
+
+
 def people_learnt(known, *updates):
     """How many people each camera counts after these."""
     learnt = {}

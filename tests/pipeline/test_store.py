@@ -15,6 +15,7 @@ from pipeline.camera_bias import CameraMean
 from pipeline.datatypes import Assignment, Confirmation, Expiry, Identity, Merge, TrackKey
 from pipeline.errors import StoreError
 from pipeline.store import Known, Store
+from pipeline.track_variation import Variation
 from tests.pipeline.disk import full_disk
 
 X, Y, Z = np.eye(3, dtype=np.float32)
@@ -148,6 +149,25 @@ def test_what_cameras_add_survives_a_reopening_the_newest_of_each(tmp_path):
         store.record([], [], learnt=[CameraMean("b", 2, Z)])
     found = [(one.camera_id, one.people, one.mean.tolist()) for one in load(tmp_path).camera_means]
     assert found == [("a", 1, Y.tolist()), ("b", 2, Z.tolist())]
+
+
+def test_what_varies_within_tracks_survives_a_reopening(tmp_path):
+    assert load(tmp_path).variation is None
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([], [], varied=Variation(5, np.eye(3, dtype=np.float32)))
+        store.record([], [], varied=Variation(7, np.arange(9, dtype=np.float32).reshape(3, 3)))
+        store.record([], [known(1)])
+    found = load(tmp_path).variation
+    assert (found.views, found.squares.tolist()) == (7, np.arange(9).reshape(3, 3).tolist())
+
+
+@pytest.mark.parametrize("squares", [b"12", np.full(9, np.nan, np.float32).tobytes()])
+def test_a_damaged_variation_is_told(tmp_path, squares):
+    load(tmp_path)
+    with closing(sqlite3.connect(path_of(tmp_path))) as file, file:
+        file.execute("INSERT INTO variation VALUES (0, 7, ?)", (squares,))
+    with pytest.raises(StoreError, match="is damaged: "):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("removed", [True, False])
