@@ -59,8 +59,9 @@ class Gallery:
 
     Prototypes lie in one array without gaps; `_place` holds the rows of each identity, one of them repeated up to P.
     Row 0 is zero and nobody's: the place of those without prototypes.
-    No change takes longer when more are known: arrays grow in place, and a new sketch a little with every prototype
-    written, while the one before it still serves. Choosing its axes is the longest, 20 ms of a core when D is 512.
+    But for `turn`, no change takes longer when more are known: arrays grow in place, and a new sketch a little with
+    every prototype written, while the one before it still serves. Choosing its axes is the longest, 20 ms of a core
+    when D is 512.
     Memory: 4 D + 132 bytes a prototype, 4 more for each that an identity may have, and about 1 kB an identity.
 
     Args:
@@ -238,13 +239,24 @@ class Gallery:
         self.remove(other_id)
 
     def turn(self, change: F32) -> None:
-        """Multiplies every prototype by (D, D), to unit length again; sketches are begun anew."""
-        for start in range(0, self._used, _ROOM):
-            rows = self._rows[start : min(start + _ROOM, self._used)]
-            turned = rows @ change
-            rows[:] = turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)
-        self._sketch = self._next = None
-        self._renew_sketch()
+        """Multiplies every prototype by (D, D), to unit length again, and sketches them anew.
+
+        The one change that takes longer when more are known: 3 s of a busy core at 160,000 prototypes of 512 numbers.
+        """
+        blocks = [slice(start, min(start + _ROOM, self._used)) for start in range(0, self._used, _ROOM)]
+        for block in blocks:
+            turned = self._rows[block] @ change
+            self._rows[block] = turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)
+        if self._sketch is not None:
+            self._sketch = self._begun_sketch()
+            for block in blocks:
+                self._sketch.write(block.start, self._rows[block])
+        self._next = None
+
+    def _begun_sketch(self) -> Sketch:
+        """Without rows, on the axes of who is known now."""
+        self._begun_with, self._written = self._used, 0
+        return Sketch(self._rows[1 : self._used : -(-self._used // _SAMPLE)])
 
     def longest_unseen(self, count: int) -> dict[int, float]:
         """The `count` identities, or all, whom nobody has seen for longest, and when they were seen.
@@ -297,8 +309,7 @@ class Gallery:
             if len(self._next) == self._used:
                 self._sketch, self._next = self._next, None
         elif self._sketch is None or self._written > self._begun_with:
-            self._next = Sketch(self._rows[1 : self._used : -(-self._used // _SAMPLE)])
-            self._begun_with, self._written = self._used, 0
+            self._next = self._begun_sketch()
 
     def _drop(self, slot: int, place: int) -> None:
         """Deletes one prototype; the last row takes its row."""

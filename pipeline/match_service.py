@@ -89,7 +89,8 @@ class MatchService:
         self._varied = None
 
     def finish(self) -> None:
-        """Commits what waits, for the last time; what cannot be is told."""
+        """Commits what waits, for the last time, and what was learnt; what cannot be is told."""
+        self._varied = self._matcher.finish() or self._varied
         self.save()
         if self._unsaved:
             log.error("identity store: %d decisions could not be written and are lost", len(self._unsaved))

@@ -6,7 +6,7 @@ candidate. A track unlike everybody becomes a provisional identity. Two identiti
 together, merge. Descriptors are compared without what their camera adds to everybody's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -79,7 +79,7 @@ class Outcome:
         changed: identities whose stored state is no longer current.
         parted: pairs of identities that are two people, seen together just now for the first time.
         learnt: what became known of cameras.
-        varied: what is known of what varies within tracks, where people are weighed anew by it.
+        varied: what is known of what varies within tracks, where enough was learnt to be kept.
     """
 
     decisions: tuple[Decision, ...] = ()
@@ -137,7 +137,6 @@ class Matcher:
         self._covisibility = Covisibility()
         self._bias = CameraBias(state.camera_means)
         self._variation = TrackVariation(dimension, state.variation)
-        self._varied = False
         self._weigh_anew()
         self._last_sweep = -np.inf
 
@@ -148,6 +147,7 @@ class Matcher:
             return Outcome()
         if update.epoch != self._epoch.get(camera):
             self._epoch[camera], self._epoch_since[camera] = update.epoch, now
+            self._learn(self._open.get(camera, {}).values())
             self._open[camera] = {}
             decided = self._decided.get(camera, {})
             self._decided[camera] = {key: who for key, who in decided.items() if key.epoch >= update.epoch}
@@ -172,11 +172,11 @@ class Matcher:
         changed = {done.identity_id for done in decisions} | {tracks[key].identity_id for key in described}
         current = tuple(sorted(who for who in changed if who is not None and who in self.gallery))
         return Outcome(
-            tuple(decisions), seen, current, self._company.take_new(), self._bias.take_new(), self._take_varied()
+            tuple(decisions), seen, current, self._company.take_new(), self._bias.take_new(), self._variation.take_new()
         )
 
     def identity(self, identity_id: int) -> Identity:
-        """One of the gallery as it is to be kept: its prototypes as if nothing had been weighed."""
+        """One of the gallery as it is to be kept: its prototypes before weighing."""
         known = self.gallery.get(identity_id)
         return replace(known, prototypes=self._variation.undo(known.prototypes))
 
@@ -184,11 +184,10 @@ class Matcher:
         """Takes closed tracks off the open ones, and remembers for a moment where they ended."""
         tracks = self._open[camera]
         ended = {key: track for key, track in tracks.items() if track.tracklet.closed}
+        self._learn(ended.values())
         recent = [one for one in self._departed.get(camera, []) if now - one.last_seen <= _RECENT_S]
         for key, track in ended.items():
             del tracks[key]
-            if self._config.weigh_variation:
-                self._variation.note(track.tracklet.embeddings)
             if track.identity_id is not None:
                 recent.append(Lost(track.identity_id, track.tracklet.box_xyxy, track.tracklet.last_seen))
         self._departed[camera] = recent
@@ -238,6 +237,12 @@ class Matcher:
         looks = self._bias.take_off(camera_id, means) if self._config.remove_camera_bias else means
         return self._variation.weigh(looks)
 
+    def _learn(self, ended: Iterable[_OpenTrack]) -> None:
+        """Learns what varies from tracks that are over."""
+        if self._config.weigh_variation:
+            for track in ended:
+                self._variation.note(track.tracklet.embeddings)
+
     def _weigh_anew(self) -> None:
         """Brings everybody known in line with what was learnt of the site since."""
         if not self._config.weigh_variation:
@@ -246,12 +251,10 @@ class Matcher:
         change = self._variation.renew(still_open)
         if change is not None:
             self.gallery.turn(change)
-            self._varied = True
 
-    def _take_varied(self) -> Variation | None:
-        """What is known of the site's tracks, where it was weighed anew since the last call."""
-        varied, self._varied = self._varied, False
-        return self._variation.known if varied else None
+    def finish(self) -> Variation | None:
+        """What was learnt of what varies within tracks since the last outcome that told it."""
+        return self._variation.take_new(1)
 
     def _match(self, tracks: _Tracks, visible: _Tracks, now: float) -> list[Decision]:
         """Identities for the undecided tracks with evidence enough."""
@@ -428,8 +431,8 @@ class Matcher:
         self._last_sweep = now
         self._weigh_anew()
         for tracks in self._open.values():  # the closing update of a track may have been lost
-            for key in [key for key, track in tracks.items() if now - track.tracklet.last_seen > _ABANDONED_S]:
-                del tracks[key]
+            abandoned = [key for key, track in tracks.items() if now - track.tracklet.last_seen > _ABANDONED_S]
+            self._learn([tracks.pop(key) for key in abandoned])
         for camera, since in self._epoch_since.items():  # by now it has told which of its tracks are still open
             if now - since > _ABANDONED_S:
                 self._decided[camera] = {}

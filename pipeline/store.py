@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS tracks (
     camera_id TEXT, epoch INTEGER, track_id INTEGER, identity_id INTEGER NOT NULL, similarity REAL, decided_at REAL,
     PRIMARY KEY (camera_id, epoch, track_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cameras (camera_id TEXT PRIMARY KEY, people INTEGER, mean BLOB) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS variation (only INTEGER PRIMARY KEY, views INTEGER, squares BLOB);
+CREATE TABLE IF NOT EXISTS variation (only INTEGER PRIMARY KEY, changes INTEGER, squares BLOB);
 CREATE TABLE IF NOT EXISTS parted (one INTEGER, other INTEGER, PRIMARY KEY (one, other)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS counted ON identities (became, confirmed);  -- `count` reads no prototypes
 CREATE INDEX IF NOT EXISTS ended ON identities (last_seen) WHERE gone;
@@ -131,7 +131,7 @@ class Store:
             means = [(one.camera_id, one.people, one.mean.astype(np.float32).tobytes()) for one in learnt]
             self._db.executemany("INSERT OR REPLACE INTO cameras VALUES (?, ?, ?)", means)
             if varied is not None:
-                row = (varied.views, varied.squares.astype(np.float32).tobytes())
+                row = (varied.changes, varied.squares.astype(np.float32).tobytes())
                 self._db.execute("INSERT OR REPLACE INTO variation VALUES (0, ?, ?)", row)
             for decision in decisions:
                 self._put(decision)
@@ -156,7 +156,7 @@ class Store:
             tracks = self._rows(tuple[str, int, int, int], "camera_id, epoch, track_id, identity_id FROM tracks")
             pairs = self._rows(tuple[int, int], "one, other FROM parted")
             means = self._rows(tuple[str, int, bytes], "camera_id, people, mean FROM cameras ORDER BY camera_id")
-            varied = self._rows(tuple[int, bytes], "views, squares FROM variation")
+            varied = self._rows(tuple[int, bytes], "changes, squares FROM variation")
             ((highest,),) = self._rows(tuple[int], "COALESCE(MAX(identity_id), 0) FROM identities")
             return MatcherState(
                 identities=tuple(self._identity(row) for row in identities),
@@ -264,12 +264,12 @@ class Store:
             raise ValueError(f"the mean of camera {camera_id} has {found}, expected {self._dimension}")
         return CameraMean(camera_id, people, vector)
 
-    def _variation(self, views: int, squares: bytes) -> Variation:
+    def _variation(self, changes: int, squares: bytes) -> Variation:
         table: F32 = np.frombuffer(squares, np.float32)
-        if views < 0 or len(table) != self._dimension**2 or not np.isfinite(table).all():
-            found = f"{len(table)} numbers of {views} views, finite: {np.isfinite(table).all()}"
+        if changes < 0 or len(table) != self._dimension**2 or not np.isfinite(table).all():
+            found = f"{len(table)} numbers of {changes} changes, finite: {np.isfinite(table).all()}"
             raise ValueError(f"what varies within tracks has {found}, expected {self._dimension**2}")
-        return Variation(views, table.reshape(self._dimension, -1))
+        return Variation(changes, table.reshape(self._dimension, -1))
 
     def _check(self, name: str, value: str, advice: str) -> None:
         self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))

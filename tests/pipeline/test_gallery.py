@@ -120,6 +120,24 @@ def test_turned_prototypes_are_compared_as_turned(sketched_from):
     assert known.nearest(turned, 1).ids[:, 0].tolist() == [*range(1, 51)]
 
 
+def test_a_large_gallery_that_was_turned_is_searched_as_turned():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((9000, 64)).astype(np.float32)
+    rows[:, 32:] *= 0.1  # a sketch of before would not look there
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    known = Gallery(64, 1, sketched_from=1000)
+    for number, row in enumerate(rows, 1):
+        known.add(Identity(number, row[None], 0.0, 0.0, frozenset(), True))
+    change = np.diag(np.r_[np.full(32, 0.01), np.full(32, 1.0)]).astype(np.float32)
+    known.turn(change)
+    turned = rows[::90] @ change
+    turned += 0.02 * rng.standard_normal(turned.shape).astype(np.float32)
+    turned /= np.linalg.norm(turned, axis=1, keepdims=True)
+    brute = known.ids[known.similarity(turned).argmax(1)]
+    assert known._sketch is not None
+    assert (known.nearest(turned, 1).ids[:, 0] == brute).mean() > 0.98
+
+
 def test_a_sighting_in_the_past_does_not_turn_time_back():
     known = gallery(person(1, X, at=5.0))
     known.see(1, "b", 2.0)

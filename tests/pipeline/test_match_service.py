@@ -2,11 +2,13 @@
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 
 from pipeline.config import MatcherConfig
 from pipeline.datatypes import TrackKey
+from pipeline.gallery import mean_embedding
 from pipeline.match_service import MatchService
 from pipeline.matcher import Matcher
 from pipeline.sinks import RunWriter
@@ -112,6 +114,48 @@ def test_what_cameras_add_is_stored_once_for_each_new_person(tmp_path):
     with Store(tmp_path / "identities.db", 3) as store:
         (learnt,) = store.load().camera_means
     assert (learnt.camera_id, learnt.people, learnt.mean.tolist()) == ("a", 2, [0.5, 0.5, 0.0])
+
+
+def walks(count, start=0.0):
+    """A track after the other, of two views each that differ along the last axis."""
+    rows = np.random.default_rng(0).standard_normal((count, 2, 64)).astype(np.float32)
+    rows[:, 1, :-1] = rows[:, 0, :-1]
+    rows /= np.linalg.norm(rows, axis=2, keepdims=True)
+    for number, views in enumerate(rows, 1):
+        at = start + number
+        seen = tracklet(number, views[0], at=at, since=at, count=2, closed=True)
+        yield update("a", at, msgspec.structs.replace(seen, embeddings=views))
+
+
+def test_what_varies_is_stored_now_and_then_and_at_the_end(tmp_path):
+    config = MatcherConfig(weigh_variation=True, remove_camera_bias=False, min_embeddings=1)
+    path, kept, last = tmp_path / "identities.db", [], None
+    for start in (0.0, 1000.0):
+        with Store(path, 64, bias_removed=False) as store, RunWriter(tmp_path, ["a"], fresh=not start) as writer:
+            service = MatchService(Matcher(config, 64, store.load()), store, writer)
+            for last in walks(300, start):
+                service.step([last])
+            kept.append(store.load().variation.changes)
+            service.finish()
+            state = store.load()
+            kept.append(state.variation.changes)
+    assert kept == [256, 300, 556, 600]
+    stored = {key: row for who, keys in state.identities for key, row in zip(keys, who.prototypes, strict=True)}
+    plain = mean_embedding(last.tracklets[0].embeddings, np.ones(2, np.float32))
+    np.testing.assert_allclose(stored[TrackKey("a", 1, 300)], plain, atol=1e-5)  # not as it was weighed
+
+
+def test_what_varies_waits_while_the_disk_is_full(tmp_path):
+    config = MatcherConfig(weigh_variation=True, min_embeddings=1)
+    with Store(tmp_path / "identities.db", 64) as store, RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        service = MatchService(Matcher(config, 64), store, writer)
+        service.save()
+        with full_disk(max(one.stat().st_size for one in tmp_path.glob("identities*"))):
+            for one in walks(300):
+                service.step([one])
+        assert store.load().variation is None
+        service.save()
+        assert store.load().variation.changes == 256
 
 
 def test_decisions_that_can_never_be_stored_are_told_at_the_end(tmp_path, caplog):

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.config import MatcherConfig
 from pipeline.datatypes import Assignment, Confirmation, Expiry, Identity, Merge, TrackKey
+from pipeline.gallery import mean_embedding
 from pipeline.matcher import Matcher, MatcherState
 from tests.fakes import tracklet, unit, update
 
@@ -388,25 +389,72 @@ def test_what_varies_within_tracks_counts_less(weigh_variation):
     assert bool(np.mean(later) > np.mean(plain) + 0.03) is weigh_variation
 
 
-def test_what_varies_outlives_a_restart():
-    config = MatcherConfig(weigh_variation=True, forget_after_s=1e6)
+@pytest.fixture(scope="module")
+def varied_site():
+    """A matcher that has seen 300 people pass, each once, their views, and the state that it leaves."""
     people = np.random.default_rng(0).standard_normal((300, 256)) / 16
-    known, varied, learnt = Matcher(config, 256), None, {}
-    for outcome in seen_and_gone(known, "a", people, 0.0, 1):
-        varied = outcome.varied or varied
-        learnt |= {one.camera_id: one for one in outcome.learnt}
+    config = MatcherConfig(weigh_variation=True, remove_camera_bias=False, forget_after_s=1e6)
+    known = Matcher(config, 256)
+    [*seen_and_gone(known, "a", people, 0.0, 1)]
     ids = known.gallery.ids.tolist()
     identities = tuple((known.identity(one), known.gallery.keys(one)) for one in ids)
-    state = MatcherState(
-        identities, next_identity_id=max(ids) + 1, camera_means=tuple(learnt.values()), variation=varied
+    state = MatcherState(identities, next_identity_id=max(ids) + 1, variation=known.finish())
+    return known, varied_views(people, 1), state
+
+
+def test_what_is_kept_of_people_is_as_if_nothing_had_been_weighed(varied_site):
+    known, views, state = varied_site
+    assert len(state.identities) == 300
+    for (identity, _), of_one in zip(state.identities, views, strict=True):
+        plain = mean_embedding(of_one, np.ones(4, np.float32))
+        np.testing.assert_allclose(identity.prototypes, plain[None], atol=1e-5)
+    weighed = known.gallery.get(1).prototypes
+    assert np.abs(weighed - state.identities[0][0].prototypes).max() > 0.01
+
+
+def restarted(state, **changes):
+    config = MatcherConfig(remove_camera_bias=False, forget_after_s=1e6, **changes)
+    return Matcher(config, 256, state)
+
+
+def test_who_was_weighed_is_weighed_after_a_restart(varied_site):
+    known, views, state = varied_site
+    before, after = known, restarted(state, weigh_variation=True)
+    before._weigh_anew()
+    rows = views[:20, 0]
+    np.testing.assert_allclose(
+        after.gallery.similarity(after._variation.weigh(rows)),
+        before.gallery.similarity(before._variation.weigh(rows)),
+        atol=0.03,  # the one before has renewed its weights at fewer changes
     )
-    views = varied_views(people[200:201], 5)[0]
-    joined = [
-        of(Assignment, after.step(update("a", 1e4, viewed(500, views, 1e4))))[0]
-        for after in (known, Matcher(config, 256, state))
-    ]
-    assert joined[0].identity_id == joined[1].identity_id
-    assert joined[1].similarity == pytest.approx(joined[0].similarity, abs=0.05)
+    np.testing.assert_allclose(after.identity(7).prototypes, state.identities[6][0].prototypes, atol=1e-5)
+
+
+def test_without_weighing_what_was_learnt_before_changes_nothing(varied_site):
+    *_, state = varied_site
+    plain = restarted(state, weigh_variation=False)
+    np.testing.assert_array_equal(plain.gallery.get(7).prototypes, state.identities[6][0].prototypes)
+    [*seen_and_gone(plain, "a", np.random.default_rng(1).standard_normal((3, 256)) / 16, 1e5, 2)]
+    assert plain.finish() is None
+
+
+def test_tracks_that_are_still_open_are_learnt_from():
+    people = np.random.default_rng(0).standard_normal((60, 256)) / 16
+    known = Matcher(MatcherConfig(weigh_variation=True, remove_camera_bias=False), 256)
+    views = varied_views(people, 1)
+    known.step(update("a", 10.0, *[viewed(number, one, 10.0) for number, one in enumerate(views, 1)]))
+    known.step(update("a", 12.0, *[viewed(number, one, 12.0) for number, one in enumerate(views, 1)]))
+    assert np.abs(known._variation.weigh(views[0]) - views[0]).max() > 0.01
+    assert known.finish() is None
+
+
+@pytest.mark.parametrize("end", ["a new epoch", "silence"])
+def test_tracks_whose_end_nobody_told_are_learnt_from(end):
+    known = Matcher(MatcherConfig(weigh_variation=True, remove_camera_bias=False), 256)
+    views = varied_views(np.random.default_rng(0).standard_normal((5, 256)) / 16, 1)
+    known.step(update("a", 10.0, *[viewed(number, one, 10.0) for number, one in enumerate(views, 1)]))
+    known.step(update("a", 11.0, epoch=2) if end == "a new epoch" else update("b", 100.0))
+    assert known.finish().changes == 15
 
 
 def people_learnt(known, *updates):

@@ -158,7 +158,7 @@ def test_what_varies_within_tracks_survives_a_reopening(tmp_path):
         store.record([], [], varied=Variation(7, np.arange(9, dtype=np.float32).reshape(3, 3)))
         store.record([], [known(1)])
     found = load(tmp_path).variation
-    assert (found.views, found.squares.tolist()) == (7, np.arange(9).reshape(3, 3).tolist())
+    assert (found.changes, found.squares.tolist()) == (7, np.arange(9).reshape(3, 3).tolist())
 
 
 @pytest.mark.parametrize("squares", [b"12", np.full(9, np.nan, np.float32).tobytes()])

@@ -87,22 +87,22 @@ def test_open_tracks_count_without_being_learnt():
     tracks = [*views_of(crowd(60))]
     variation = TrackVariation(DIMENSION)
     assert variation.renew(tracks) is not None
-    assert variation.known.views == 0
+    assert variation.take_new(1) is None
     for views in tracks:
         variation.note(views)
     assert variation.renew() is None  # nothing of them is new
-    assert variation.known.views == 180
+    assert variation.take_new(1).changes == 180
 
 
 def test_tracks_of_one_view_say_nothing():
     variation = learnt([crowd(1)] * 500)
-    assert variation.known.views == 0
+    assert variation.take_new(1) is None
     assert variation.renew([crowd(1)] * 500) is None
 
 
 def test_what_was_learnt_goes_on_where_it_stopped():
     before, rows = learnt(views_of(crowd(300))), crowd(20, seed=5)
-    after = TrackVariation(DIMENSION, before.known)
+    after = TrackVariation(DIMENSION, before.take_new(1))
     assert (before.renew() is None) == (after.renew() is None) is False
     np.testing.assert_allclose(after.weigh(rows), before.weigh(rows), atol=1e-4)
 
@@ -111,10 +111,32 @@ def test_a_site_may_change(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(track_variation, "_MEMORY", 1000)
     variation = learnt(views_of(crowd(2000)))
     variation.renew()
-    assert variation.known.views <= 1003
+    assert variation.take_new().changes <= 1000 + 3 * 64
     quiet = np.eye(DIMENSION, dtype=np.float32)[-1:]
     before = float(np.linalg.norm(variation._weights @ quiet[0]))
     for views in views_of(crowd(2000))[:, :, ::-1]:  # now it is the last axes
         variation.note(np.ascontiguousarray(views))
         variation.renew()
     assert float(np.linalg.norm(variation._weights @ quiet[0])) < 0.7 * before
+
+
+def test_what_is_new_is_told_once_there_is_enough():
+    variation, tracks = TrackVariation(DIMENSION), views_of(crowd(200))
+    told = []
+    for views in tracks:
+        variation.note(views)
+        new = variation.take_new()
+        told += [] if new is None else [new.changes]
+    assert told == [258, 516]
+    rest = variation.take_new(1)
+    assert rest.changes == 600
+    assert variation.take_new(1) is None
+    apart = [views - views.mean(0) for views in tracks]
+    np.testing.assert_allclose(rest.squares, sum(one.T @ one for one in apart), atol=1e-3)
+
+
+def test_what_is_no_number_is_not_learnt():
+    broken = np.full((4, DIMENSION), np.nan, np.float32)
+    variation = learnt([*views_of(crowd(100)), broken])
+    assert np.isfinite(variation.renew([broken])).all()
+    assert variation.take_new(1).changes == 300
