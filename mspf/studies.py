@@ -38,7 +38,7 @@ class Study(msgspec.Struct, frozen=True):
 
 
 TAKEN = {  # keys of the recipe that no --set of a table changes
-    "seed": "every row is trained with seeds 0, 1, ...; say how many with --seeds",
+    "seed": "every row is trained with seeds 0, 1, ...; say how many with --seeds, and from which on with --first-seed",
     "validation_ids": "say it with --validation-ids",
     "validate_every": "every run is scored once, at its end",
 }

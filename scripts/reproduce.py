@@ -90,6 +90,7 @@ def run_all(options: argparse.Namespace, place: Place, stopped: Callable[[], boo
     protocol = f"Last {options.validation_ids} people of {', '.join(folders)} held out; {options.recipe.name}"
     protocol += f" with {changed}" if changed else ""
     protocol += f", from {options.init}" if options.init else ""
+    protocol += f"; seeds {options.first_seed} and on" if options.first_seed else ""
     study = without_repeats(study, options.recipe, changes)
     scores: dict[str, list[Sequence[Score]]] = {variant.name: [] for variant in study.variants}
     for seed in range(options.first_seed, options.first_seed + options.seeds):
