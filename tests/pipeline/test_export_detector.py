@@ -86,7 +86,10 @@ def test_half_stored_weights_compute_the_same_and_carry_the_facts(weights: Path,
     assert len(half.metadata["weights_sha256"]) == 64
     assert half.metadata["imgsz"] == "[128, 128]"
     images = np.random.default_rng(0).random((3, 3, 160, 160), np.float32)
-    np.testing.assert_allclose(full(images)[0][:, 4], half(images)[0][:, 4], atol=0.02)
+    found = [network(images)[0] for network in (full, half)]
+    if found[0].shape[2] == 6:  # the best, of which many of an untrained network are equal: in any order
+        found = [np.sort(one[:, :, 4]) for one in found]
+    np.testing.assert_allclose(*found, rtol=0.01, atol=0.02 if found[0].ndim == 3 else 0)
 
 
 def test_a_name_that_was_fetched_before_needs_no_network(cache: Path) -> None:
