@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from pipeline.datatypes import F32
 
 F64 = NDArray[np.float64]
-_UNSEEN = (
-    500  # changes without any direction that count as seen before: of fewer than there are numbers, little is known
-)
+_UNSEEN = 500  # changes without any direction that count as seen before: few say little of so many numbers
 _FIRST = 128  # changes before anything is weighed down; then with every doubling
 _MEMORY = 1 << 15  # changes that count: beyond it the older count half as much, so that a site may move
 _TOLD = 256  # changes after which what was learnt is told for keeping: 1 MB of 512 numbers each time
