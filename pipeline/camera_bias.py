@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.datatypes import F32
+from pipeline.vectors import unit_rows
 
 _UNMOVED = 20  # people without any such direction that count as seen before: a mean of few is of these few
 _MEMORY = 512  # people of a camera that count; of more the older count less, so that light changes and cameras turn
@@ -50,8 +51,7 @@ class CameraBias:
         if known is None:
             return descriptors
         rest = descriptors - known.mean * np.float32(known.people / (known.people + _UNMOVED))
-        unit: F32 = rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-12)
-        return unit
+        return unit_rows(rest)
 
     def take_new(self) -> tuple[CameraMean, ...]:
         """What changed since the last call."""

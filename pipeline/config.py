@@ -136,7 +136,7 @@ class MatcherConfig(_Section, frozen=True):
         new_below: a well-seen track less similar than this to everybody is somebody new at once.
         remove_camera_bias: compare people without what their camera adds to everybody's descriptor.
         weigh_variation: compare people by what does not vary within the site's tracks, learnt as it runs. Similarities
-            sink as it learns, so thresholds may have to; each time it has learnt twice as much, 20,000 people take 3 s.
+            sink as it learns, so thresholds may have to; with each doubling of it, 20,000 people take 1.4 s.
         continuity_bonus: added to the similarity of a track that goes on where its camera lost that identity just now.
         elsewhere_penalty: taken off the similarity to somebody whom another camera sees now, in full where the two
             cameras have never been found to see the same people at one moment.

@@ -15,6 +15,7 @@ from engines.loading import BACKENDS
 from pipeline.config import ReidConfig
 from pipeline.datatypes import F32, U8
 from pipeline.errors import ConfigError, EngineFailure
+from pipeline.vectors import unit_rows
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +124,7 @@ class Embedder:
             (embeddings,) = self.engine(batch)  # type: ignore[arg-type]
         except engines.EngineError as error:
             raise EngineFailure(str(error)) from error
-        unit: F32 = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-        return unit
+        return unit_rows(embeddings)
 
 
 def cut_on_cpu(crops: Sequence[Crop], size_wh: tuple[int, int]) -> F32:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.datatypes import F32
+from pipeline.vectors import unit_rows
 
 F64 = NDArray[np.float64]
 _UNSEEN = 500  # changes without any direction that count as seen before: few say little of so many numbers
@@ -98,11 +99,11 @@ class TrackVariation:
 
     def weigh(self, rows: F32) -> F32:
         """Unit rows (N, D), comparable with one another."""
-        return rows if self._weights is None else _unit(rows @ self._weights)
+        return rows if self._weights is None else unit_rows(rows @ self._weights)
 
     def undo(self, rows: F32) -> F32:
         """The unit rows (N, D) of which `weigh` makes these."""
-        return rows if self._weights is None else _unit(rows @ self._plain)
+        return rows if self._weights is None else unit_rows(rows @ self._plain)
 
 
 def _shows_change(views: F32) -> bool:
@@ -130,8 +131,3 @@ def _weights(seen: Variation) -> F64:
     variance, axes = np.linalg.eigh(squares / (seen.changes + _UNSEEN) / max(mean, 1e-12))
     weights: F64 = (axes / np.sqrt(1 + np.maximum(variance, 0))) @ axes.T
     return weights
-
-
-def _unit(rows: F32) -> F32:
-    unit: F32 = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return unit
