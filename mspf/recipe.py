@@ -45,7 +45,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         clip: largest norm of the network's gradient; 0 for none.
         ema: decay a step of the averaged weights, which are what is validated and shipped; 0 ships the last ones.
         reseed_patches: patch bodies start as copies of the global one, whatever the weights to start from have.
-        precision: of activations; float16 scales its losses, and runs on CUDA alone.
+        precision: of activations; float16 scales its losses, on CUDA alone; a CPU without bfloat16 takes float32.
         cuda_graphs: on one GPU, forward and backward are recorded once and launched whole.
         compile: by torch.compile, in place of CUDA graphs: fuses kernels, takes long to start; not timed on a GPU yet.
         deterministic: the same weights from the same seed on CUDA, too, where that costs speed.

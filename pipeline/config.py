@@ -140,6 +140,8 @@ class MatcherConfig(_Section, frozen=True):
         continuity_bonus: added to the similarity of a track that goes on where its camera lost that identity just now.
         elsewhere_penalty: taken off the similarity to somebody whom another camera sees now, in full where the two
             cameras have never been found to see the same people at one moment.
+        crowd_penalty: taken off every similarity with each tenfold of the people known, from 20 on: the more there are,
+            the more of them look like anybody. Not where a track goes on where its camera lost that identity just now.
         merge_similarity: two identities this similar become one, unless seen together by one camera.
         merge_within_s: only an identity younger than this is merged into an older one.
         min_embeddings: least evidence before deciding.
@@ -156,8 +158,9 @@ class MatcherConfig(_Section, frozen=True):
     weigh_variation: bool = False
     continuity_bonus: Share = 0.15
     elsewhere_penalty: Share = 0.3
+    crowd_penalty: Share = 0.1
     merge_similarity: Share = 0.8
-    merge_within_s: Positive = 30.0
+    merge_within_s: Positive = 3600.0
     min_embeddings: Count = 3
     decide_after_s: Positive = 1.5
     confirm_after_s: Positive = 1.0

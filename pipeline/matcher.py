@@ -17,6 +17,7 @@ from pipeline.company import Company
 from pipeline.config import MatcherConfig
 from pipeline.continuity import Lost, continuities
 from pipeline.covisibility import Covisibility
+from pipeline.crowd import merges_from, taken_off
 from pipeline.datatypes import (
     F32,
     Assignment,
@@ -38,6 +39,7 @@ _ABANDONED_S = 60.0
 _TOGETHER_S = 4.0  # shorter lets one wrong turn of a tracker part somebody from themselves for good
 _RECENT_S = 3.0
 _NOW_S = 1.0  # so recent a sighting is of now
+_YOUNG_S = 30.0  # up to here every view may show an identity to be a known one; later where views have doubled
 _FORGOTTEN_AT_ONCE = 256  # of more, as after a long stop, the rest is next
 
 
@@ -288,7 +290,8 @@ class Matcher:
         looks = self._looks(camera, [tracks[key] for key in undecided])
         near = self.gallery.candidates(looks, len(undecided), special)
         doubt = self._covisibility.doubt(camera, elsewhere, near.ids)
-        similarity: F32 = near.similarity - self._config.elsewhere_penalty * doubt
+        crowd = taken_off(len(self.gallery), self._config.crowd_penalty)
+        similarity: F32 = near.similarity - self._config.elsewhere_penalty * doubt - crowd
         taken = {track.identity_id for track in visible.values()}
         for row, key in enumerate(undecided):
             track = tracks[key]
@@ -296,7 +299,7 @@ class Matcher:
             barred = track.strangers | met | (set() if track.tracklet.closed else taken)
             similarity[row, np.isin(near.ids, [who for who in barred if who is not None])] = -1.0
             goes_on = continuities(lost, near.ids, track.first_box, track.tracklet.first_seen)
-            similarity[row] += self._config.continuity_bonus * goes_on
+            similarity[row] += (self._config.continuity_bonus + crowd) * goes_on
         return Candidates(near.ids, similarity)
 
     def _lost(self, camera_id: str, tracks: _Tracks) -> list[Lost]:
@@ -373,20 +376,26 @@ class Matcher:
                 self._company.note(track.identity_id, track.strangers)
 
     def _merge(self, described: Sequence[TrackKey], tracks: _Tracks, now: float) -> list[Decision]:
-        """Merges the identity of each freshly described track into an older one that it resembles."""
+        """Merges the identity of each freshly described track with one that it resembles, the newer into the older."""
         merges: list[Decision] = []
         for key in described:
             who, track = tracks[key].identity_id, tracks[key]
             if who is None or len(track.tracklet.embeddings) < self._config.min_embeddings:
                 continue
-            if now - self.gallery.get(who).first_seen > self._config.merge_within_s:
+            if now - self.gallery.get(who).first_seen > _YOUNG_S and not _is_power_of_two(track.tracklet.seq):
                 continue
-            others = self._company.of(who) | self._beside(who) | {*range(who, self._next_id)}
+            others = self._company.of(who) | self._beside(who) | {who}
             near = self.gallery.candidates(self._looks(key.camera_id, [track]), 1, others)
             similarity = np.where(np.isin(near.ids, [*others]), -1.0, near.similarity[0])
             best = int(np.argmax(similarity))
-            if similarity[best] >= self._config.merge_similarity:
-                merges.append(self._unite(int(near.ids[best]), who, float(similarity[best]), now))
+            other = int(near.ids[best])
+            newer = self.gallery.get(max(who, other))
+            if now - newer.first_seen > self._config.merge_within_s:
+                continue
+            if similarity[best] >= merges_from(
+                self._config.merge_similarity, len(self.gallery), self._config.crowd_penalty
+            ):
+                merges.append(self._unite(min(who, other), newer.identity_id, float(similarity[best]), now))
         return merges
 
     def _beside(self, identity_id: int) -> set[int]:
@@ -451,3 +460,7 @@ class Matcher:
             for track in tracks.values():
                 track.strangers.discard(identity_id)
         self._company.forget(identity_id)
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0

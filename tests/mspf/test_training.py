@@ -13,6 +13,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from mspf import training
 from mspf.checkpoint import initialise, read_checkpoint, write_checkpoint
 from mspf.errors import CheckpointError, RecipeError, RunError
 from mspf.losses import LossConfig, MSPFLoss
@@ -254,6 +255,28 @@ def test_every_kind_of_training_lowers_the_loss(folders: dict[str, Path], change
     assert sum(losses[-3:]) < sum(losses[:3])
     kept, last = (part.state_dict()["whole.linear.weight"] for part in (trainer.averaged, trainer.network))
     assert torch.equal(kept, last) == (config.ema == 0)
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "has", "dtype"),
+    [
+        ("bfloat16", "cpu", True, torch.bfloat16),
+        ("bfloat16", "cpu", False, torch.float32),
+        ("bfloat16", "cuda", False, torch.bfloat16),
+        ("float32", "cpu", True, torch.float32),
+    ],
+)
+def test_a_cpu_without_bfloat16_trains_in_float32_and_says_so(
+    precision: str,
+    device: str,
+    has: bool,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(training, "_cpu_has_bfloat16", lambda: has)
+    assert training.activations(msgspec.structs.replace(CONFIG, precision=precision), torch.device(device)) == dtype
+    assert ("no bfloat16" in caplog.text) is (dtype == torch.float32 and precision == "bfloat16")
 
 
 @pytest.mark.parametrize("name", ["best", "generalise", "paper", "paper-literal", "scratch", "small"])

@@ -183,6 +183,23 @@ def test_an_identity_older_than_merge_within_s_is_not_merged():
     assert of(Merge, outcome) == []
 
 
+@pytest.mark.parametrize(("count", "merges"), [(4, True), (5, False)])
+def test_an_identity_that_is_not_young_is_asked_where_its_views_have_doubled(count, merges):
+    known = matcher(msgspec.structs.replace(CONFIG, merge_within_s=1000.0))
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    known.step(update("b", 0.0, tracklet(1, Y, at=0.0)))
+    outcome = known.step(update("b", 99.0, tracklet(1, X, at=99.0, count=count)))
+    assert bool(of(Merge, outcome)) is merges
+
+
+def test_a_newer_identity_merges_into_an_older_one_that_turns_out_to_look_like_it():
+    known = matcher()
+    known.step(update("b", 0.0, tracklet(1, Y, at=0.0)))
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    outcome = known.step(update("b", 1.0, tracklet(1, X, at=1.0, count=4)))
+    assert [(merge.identity_id, merge.replaces) for merge in of(Merge, outcome)] == [(1, 2)]
+
+
 def test_a_merged_number_is_not_given_again():
     known, _ = two_who_turn_out_one()
     assert who(known.step(update("c", 1.0, tracklet(1, Z, at=1.0)))) == {1: 3}
@@ -328,7 +345,7 @@ def test_strangers_of_a_camera_that_makes_all_look_alike_are_told_apart(remove_c
 
 def test_what_cameras_add_outlives_a_restart():
     people = np.random.default_rng(0).standard_normal((120, 256)) / 16
-    config = MatcherConfig(forget_after_s=1e6, merge_within_s=1.0)
+    config = MatcherConfig(forget_after_s=1e6, merge_within_s=1.0, crowd_penalty=0.0)
     known, learnt = Matcher(config, 256), {}
     for number, row in enumerate(tilted(people, 0)):
         outcome = known.step(update("a", float(number), tracklet(number + 1, row, at=float(number), closed=True)))
@@ -482,13 +499,14 @@ def test_strangers_alike_only_by_their_camera_do_not_merge(remove_camera_bias):
         merge_similarity=0.5,
         merge_within_s=1e6,
         remove_camera_bias=remove_camera_bias,
+        crowd_penalty=0.0,
         forget_after_s=1e6,
     )
     people = np.random.default_rng(0).standard_normal((60, 256)) / 16
     known, merges = Matcher(config, 256), []
     for number, row in enumerate(tilted(people, 0)):
         at = 10.0 * number
-        outcome = known.step(update("a", at, tracklet(number + 1, row, at=at, closed=True)))
+        outcome = known.step(update("a", at, tracklet(number + 1, row, at=at, since=at, closed=True)))
         merges += [number for _ in of(Merge, outcome)]
     assert any(number > 40 for number in merges) is not remove_camera_bias
 

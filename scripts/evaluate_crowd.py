@@ -1,0 +1,188 @@
+"""Score the matcher by looks alone on crowds of labelled people: how many can be known before they are mixed up?
+
+python scripts/evaluate_crowd.py --weights W --data DIR --people 30 100 300 700
+python scripts/evaluate_crowd.py --weights W --data DIR --people 30 100 300 700 --set crowd_penalty=0
+
+All images of a person in one camera, at most --views of them, are one track; the tracks of so many people pass one
+after the other, nobody beside anybody, in an order drawn anew for every seed. IDF1 counts tracks: those that the best
+pairing of identities and people explains. Precision and recall count pairs of tracks with one identity, of one person.
+"""
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from evaluate import load
+from numpy.typing import NDArray
+from progress import counting, make_bar, stop
+from rich.console import Console
+from scipy.optimize import linear_sum_assignment
+
+import engines
+from mspf.datasets import ImageList
+from mspf.descriptors import describe_all
+from mspf.errors import MSPFError
+from mspf.ranges import at_least
+from mspf.scoring import choose_split
+from pipeline.config import MatcherConfig
+from pipeline.datatypes import Assignment, CameraUpdate, Tracklet
+from pipeline.matcher import Matcher
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+APART_S = 5.0
+BOX = np.array([0, 0, 64, 128], np.float32)
+
+
+class Passage(NamedTuple):
+    """One person before one camera: unit views (K, D)."""
+
+    person: int
+    camera: int
+    views: F32
+
+
+class Scores(NamedTuple):
+    """Shares in 0..1, and how many identities there were."""
+
+    idf1: float
+    precision: float
+    recall: float
+    identities: int
+
+
+def shown(images: ImageList, views: int) -> ImageList:
+    """At most so many images of each person in each camera, drawn; distractors (pid 0 and below) are left out."""
+    drawn, kept = defaultdict(int), np.zeros(len(images), np.bool_)
+    for row in np.random.default_rng(0).permutation(len(images)):
+        key = (images.pids[row], images.camids[row])
+        drawn[key] += 1
+        kept[row] = images.pids[row] > 0 and drawn[key] <= views
+    return images.where(kept)
+
+
+def passages(images: ImageList, rows: F32) -> list[Passage]:
+    """Images with their descriptors (N, D) as tracks."""
+    keys, place = np.unique(np.stack([images.pids, images.camids]), axis=1, return_inverse=True)
+    return [Passage(int(pid), int(camid), rows[place == track]) for track, (pid, camid) in enumerate(keys.T)]
+
+
+def crowd(passed: Sequence[Passage], people: int, seed: int) -> list[Passage]:
+    """The tracks of so many people, in a drawn order."""
+    draw = np.random.default_rng(seed)
+    chosen = draw.permutation(np.unique([one.person for one in passed]))[:people]
+    of_them = [one for one in passed if one.person in chosen]
+    return [of_them[row] for row in draw.permutation(len(of_them))]
+
+
+def identities(passing: Sequence[Passage], config: MatcherConfig) -> I64:
+    """(N,) the identity that each track was given when it ended."""
+    matcher, given = Matcher(config, passing[0].views.shape[1]), []
+    for number, one in enumerate(passing):
+        at, views = APART_S * number, len(one.views)
+        track = Tracklet(number + 1, views, at, at, one.views, np.ones(views, np.float32), BOX, 1.0, closed=True)
+        outcome = matcher.step(CameraUpdate(str(one.camera), 0, number, at, at, (track,)))
+        given += [done.identity_id for done in outcome.decisions if isinstance(done, Assignment)]
+    return np.array(given)
+
+
+def score(person: I64, identity: I64) -> Scores:
+    """Scores of tracks (N,)."""
+    people, row = np.unique(person, return_inverse=True)
+    known, column = np.unique(identity, return_inverse=True)
+    table = np.zeros((len(people), len(known)), np.int64)
+    np.add.at(table, (row, column), 1)
+    best = linear_sum_assignment(table, maximize=True)
+    together, found, true = (pairs(counts) for counts in (table, table.sum(0), table.sum(1)))
+    return Scores(table[best].sum() / len(person), together / max(found, 1), together / max(true, 1), len(known))
+
+
+def pairs(counts: I64) -> int:
+    """How many pairs groups of such sizes have."""
+    return int((counts * (counts - 1) // 2).sum())
+
+
+def matcher_config(changes: Sequence[str]) -> MatcherConfig:
+    """The matcher's defaults, changed; nobody is forgotten, and one view is evidence enough.
+
+    Raises:
+        ValueError: not KEY=VALUE, no such key, no such value.
+    """
+    if wrong := [change for change in changes if "=" not in change]:
+        raise ValueError(f"--set {wrong[0]}: give KEY=VALUE, as in crowd_penalty=0")
+    given: Mapping[str, str] = dict(change.split("=", 1) for change in changes)
+    try:
+        changed = msgspec.convert({"forget_after_s": 1e9, "min_embeddings": 1} | given, MatcherConfig, strict=False)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"--set {' '.join(changes)}: {error}") from error
+    return changed
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--split", choices=("test", "held-out", "everyone"), default="test")
+    parser.add_argument("--people", type=at_least(1), nargs="+", action="extend", required=True, metavar="N")
+    parser.add_argument("--seeds", type=at_least(1), default=3, help="crowds of each size (3)")
+    parser.add_argument("--views", type=at_least(1), default=4, help="images of a track, at most (4)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the matcher")
+    parser.add_argument("--normalise-outside", action="store_true", help="for foreign files: ImageNet mean and std")
+    parser.add_argument("--threads", type=at_least(0), default=0, help="of torch; 0 for one a core")
+    parser.set_defaults(parts=False, size=None, device="cpu")
+    return parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print a line for each size of a crowd."""
+    config, network = matcher_config(options.set), load(options.weights, options)
+    split = choose_split(options.data, options.split)
+    sides = [split.query] if split.gallery is split.query else [split.query, split.gallery]
+    images = shown(together(sides), options.views)
+    bar = make_bar(Console(stderr=True), passing=True)
+    try:
+        described = describe_all(images, network.describe, network.size_hw, watch=counting(bar, len(images), "images"))
+    finally:
+        stop(bar)
+    name = "compact" if "compact" in described else next(iter(described))
+    passed = passages(images, described[name].embeddings)
+    for people in options.people:
+        if people > (there := len({one.person for one in passed})):
+            raise ValueError(f"--people {people}: {options.data} has {there} in this split")
+        crowds = [crowd(passed, people, seed) for seed in range(options.seeds)]
+        scores = [score(np.array([one.person for one in each]), identities(each, config)) for each in crowds]
+        mean = Scores(*np.mean(scores, 0))
+        print(
+            f"{options.weights.name} ({name}) {people} people, {np.mean([len(each) for each in crowds]):.0f} tracks: "
+            f"IDF1 {mean.idf1:.3f}  precision {mean.precision:.2f}  recall {mean.recall:.2f}  "
+            f"{mean.identities:.0f} identities  ({options.seeds} crowds)",
+            flush=True,
+        )
+
+
+def together(sides: Sequence[ImageList]) -> ImageList:
+    """One list of several."""
+    paths = tuple(path for side in sides for path in side.paths)
+    return ImageList(paths, np.concatenate([side.pids for side in sides]), np.concatenate([s.camids for s in sides]))
+
+
+def main() -> None:
+    """Score, or say in one line what is in the way."""
+    options = parse()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        run(options)
+    except (MSPFError, OSError, ValueError, engines.EngineError) as error:
+        sys.exit(f"evaluate_crowd: {error}")
+
+
+if __name__ == "__main__":
+    main()
