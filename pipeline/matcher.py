@@ -291,7 +291,7 @@ class Matcher:
         near = self.gallery.candidates(looks, len(undecided), special)
         doubt = self._covisibility.doubt(camera, elsewhere, near.ids)
         crowd = taken_off(len(self.gallery), self._config.crowd_penalty)
-        similarity: F32 = near.similarity - self._config.elsewhere_penalty * doubt - crowd
+        similarity: F32 = near.similarity - self._config.elsewhere_penalty * doubt - np.float32(crowd)
         taken = {track.identity_id for track in visible.values()}
         for row, key in enumerate(undecided):
             track = tracks[key]
