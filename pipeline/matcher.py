@@ -382,7 +382,8 @@ class Matcher:
             who, track = tracks[key].identity_id, tracks[key]
             if who is None or len(track.tracklet.embeddings) < self._config.min_embeddings:
                 continue
-            if now - self.gallery.get(who).first_seen > _YOUNG_S and not _is_power_of_two(track.tracklet.seq):
+            young = now - self.gallery.get(who).first_seen <= _YOUNG_S
+            if not young and not _is_power_of_two(track.tracklet.seq):
                 continue
             others = self._company.of(who) | self._beside(who) | {who}
             near = self.gallery.candidates(self._looks(key.camera_id, [track]), 1, others)
@@ -390,11 +391,11 @@ class Matcher:
             best = int(np.argmax(similarity))
             other = int(near.ids[best])
             newer = self.gallery.get(max(who, other))
-            if now - newer.first_seen > self._config.merge_within_s:
+            least = merges_from(self._config.merge_similarity, len(self.gallery), self._config.crowd_penalty)
+            if similarity[best] < least or now - newer.first_seen > self._config.merge_within_s:
                 continue
-            if similarity[best] >= merges_from(
-                self._config.merge_similarity, len(self.gallery), self._config.crowd_penalty
-            ):
+            alone = len(self.gallery.keys(who)) == 1
+            if young or alone or self._fit(track, key) >= least:  # else it may be somebody else's
                 merges.append(self._unite(min(who, other), newer.identity_id, float(similarity[best]), now))
         return merges
 

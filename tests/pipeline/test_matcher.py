@@ -200,6 +200,19 @@ def test_a_newer_identity_merges_into_an_older_one_that_turns_out_to_look_like_i
     assert [(merge.identity_id, merge.replaces) for merge in of(Merge, outcome)] == [(1, 2)]
 
 
+@pytest.mark.parametrize(("turns_into", "merges"), [(Y, False), (unit(0.85, math.sqrt(1 - 0.85**2), 0), True)])
+def test_a_track_that_no_longer_looks_like_its_own_identity_merges_it_with_nobody(turns_into, merges):
+    known = matcher(msgspec.structs.replace(CONFIG, merge_within_s=1000.0))
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    known.step(update("a", 0.1, tracklet(1, X, at=0.1, closed=True)))
+    known.step(update("c", 0.2, tracklet(1, turns_into if not merges else Y, at=0.2)))
+    known.step(update("b", 40.0, tracklet(1, X, at=40.0, since=40.0)))
+    known.step(update("c", 40.0, tracklet(1, turns_into, at=40.0, count=5)))
+    outcome = known.step(update("b", 40.5, tracklet(1, turns_into, at=40.5, since=40.0, count=4)))
+    assert (len(known.gallery) == 1) is merges
+    assert outcome.tracks[0].identity_id == 1
+
+
 def test_a_merged_number_is_not_given_again():
     known, _ = two_who_turn_out_one()
     assert who(known.step(update("c", 1.0, tracklet(1, Z, at=1.0)))) == {1: 3}
