@@ -141,7 +141,7 @@ class MatcherConfig(_Section, frozen=True):
         elsewhere_penalty: taken off the similarity to somebody whom another camera sees now, in full where the two
             cameras have never been found to see the same people at one moment.
         crowd_penalty: taken off every similarity with each tenfold of the people known, from 20 on: the more there are,
-            the more of them look like anybody. Not where a track goes on where its camera lost that identity just now.
+            the more of them look like anybody. Less for a track that goes on where its camera lost them.
         merge_similarity: two identities this similar become one, unless seen together by one camera.
         merge_within_s: only an identity younger than this is merged into an older one.
         min_embeddings: least evidence before deciding.

@@ -297,9 +297,9 @@ class Matcher:
             track = tracks[key]
             met = {tracks[other].identity_id for other in track.rivals if other in tracks}
             barred = track.strangers | met | (set() if track.tracklet.closed else taken)
-            similarity[row, np.isin(near.ids, [who for who in barred if who is not None])] = -1.0
             goes_on = continuities(lost, near.ids, track.first_box, track.tracklet.first_seen)
             similarity[row] += (self._config.continuity_bonus + crowd) * goes_on
+            similarity[row, np.isin(near.ids, [who for who in barred if who is not None])] = -1.0
         return Candidates(near.ids, similarity)
 
     def _lost(self, camera_id: str, tracks: _Tracks) -> list[Lost]:
@@ -386,8 +386,11 @@ class Matcher:
             if not young and not _is_power_of_two(track.tracklet.seq):
                 continue
             others = self._company.of(who) | self._beside(who) | {who}
-            near = self.gallery.candidates(self._looks(key.camera_id, [track]), 1, others)
-            similarity = np.where(np.isin(near.ids, [*others]), -1.0, near.similarity[0])
+            elsewhere = self._elsewhere(key.camera_id, now)
+            near = self.gallery.candidates(self._looks(key.camera_id, [track]), 1, others.union(*elsewhere.values()))
+            doubt = self._covisibility.doubt(key.camera_id, elsewhere, near.ids)
+            doubtful = near.similarity[0] - self._config.elsewhere_penalty * doubt
+            similarity = np.where(np.isin(near.ids, [*others]), -1.0, doubtful)
             best = int(np.argmax(similarity))
             other = int(near.ids[best])
             newer = self.gallery.get(max(who, other))

@@ -31,7 +31,7 @@ from mspf.errors import MSPFError
 from mspf.ranges import at_least
 from mspf.scoring import choose_split
 from pipeline.config import MatcherConfig
-from pipeline.datatypes import Assignment, CameraUpdate, Tracklet
+from pipeline.datatypes import Assignment, CameraUpdate, Merge, Tracklet
 from pipeline.matcher import Matcher
 
 F32 = NDArray[np.float32]
@@ -82,14 +82,18 @@ def crowd(passed: Sequence[Passage], people: int, seed: int) -> list[Passage]:
 
 
 def identities(passing: Sequence[Passage], config: MatcherConfig) -> I64:
-    """(N,) the identity that each track was given when it ended."""
-    matcher, given = Matcher(config, passing[0].views.shape[1]), []
+    """(N,) the identity of each track in the end, merges carried out; -1 - n for the n-th where it was given none."""
+    matcher, given = Matcher(config, passing[0].views.shape[1]), -1 - np.arange(len(passing))
     for number, one in enumerate(passing):
         at, views = APART_S * number, len(one.views)
         track = Tracklet(number + 1, views, at, at, one.views, np.ones(views, np.float32), BOX, 1.0, closed=True)
         outcome = matcher.step(CameraUpdate(str(one.camera), 0, number, at, at, (track,)))
-        given += [done.identity_id for done in outcome.decisions if isinstance(done, Assignment)]
-    return np.array(given)
+        for done in outcome.decisions:
+            if isinstance(done, Assignment):
+                given[number] = done.identity_id
+            elif isinstance(done, Merge):
+                given[given == done.replaces] = done.identity_id
+    return given
 
 
 def score(person: I64, identity: I64) -> Scores:

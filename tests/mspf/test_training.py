@@ -274,6 +274,7 @@ def test_a_cpu_without_bfloat16_trains_in_float32_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    assert training._cpu_has_bfloat16() in (True, False)
     monkeypatch.setattr(training, "_cpu_has_bfloat16", lambda: has)
     assert training.activations(msgspec.structs.replace(CONFIG, precision=precision), torch.device(device)) == dtype
     assert ("no bfloat16" in caplog.text) is (dtype == torch.float32 and precision == "bfloat16")
