@@ -69,6 +69,36 @@ def joined(tmp_path: Path) -> Path:
     return path
 
 
+def openvino_saturates(folder: Path) -> bool:
+    """Whether OpenVINO cuts sums of two int8 products at 16 bits, as it does on CPUs without VNNI."""
+    codes = np.full((1, 64, 1, 1), 127, np.int8)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["images", "one", "zero"], ["a"]),
+        helper.make_node("DequantizeLinear", ["a", "one", "zero"], ["b"]),
+        helper.make_node("DequantizeLinear", ["codes", "one", "zero"], ["c"]),
+        helper.make_node("Conv", ["b", "c"], ["sums"]),
+    ]
+    constants = {"one": np.float32(1), "zero": np.int8(0), "codes": codes}
+    graph = helper.make_graph(
+        nodes,
+        "sums",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 64, 2, 2])],
+        [helper.make_tensor_value_info("sums", TensorProto.FLOAT, ["batch", 1, 2, 2])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, path := folder / "sums.onnx")
+    sums = engines.load(path, "openvino", "f32", proven=False)(np.full((1, 64, 2, 2), 127, np.float32))[0]
+    return bool(np.abs(sums - 64 * 127 * 127).max() > 1)
+
+
+@pytest.fixture(scope="session")
+def exact_openvino(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skips where OpenVINO's int8 sums are cut: the gate decides there, network by network, what may serve."""
+    if openvino_saturates(tmp_path_factory.mktemp("sums")):
+        pytest.skip("OpenVINO cuts int8 sums at 16 bits on this CPU, which has no VNNI")
+
+
 def worst_cosine(one: engines.Array, other: engines.Array) -> float:
     return float(((one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)).min())
 
@@ -76,8 +106,10 @@ def worst_cosine(one: engines.Array, other: engines.Array) -> float:
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 @pytest.mark.parametrize(("precision", "least"), [("f16", 0.9999), ("int8", 0.99)])
 def test_a_copy_stays_near_its_source_and_says_what_it_is(
-    backend: str, precision: str, least: float, separable: Path, tmp_path: Path
+    backend: str, precision: str, least: float, separable: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    if (backend, precision) == ("openvino", "int8"):
+        request.getfixturevalue("exact_openvino")
     out = tmp_path / "copy.onnx"
     if precision == "int8":
         to_int8(separable, out, BATCHES)
@@ -105,6 +137,7 @@ def test_int8_is_symmetric_with_float_biases_and_a_scale_for_every_output_channe
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.usefixtures("exact_openvino")
 def test_the_negative_half_survives_a_concat_in_both_back_ends(joined: Path, tmp_path: Path, symmetric: bool) -> None:
     batches = [batch - np.float32(0.5) for batch in BATCHES]
     to_int8(joined, tmp_path / "copy.onnx", batches, symmetric=symmetric)
