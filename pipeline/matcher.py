@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pipeline.assignment import assign
-from pipeline.camera_bias import CameraBias, CameraMean
+from pipeline.camera_bias import CameraMean
 from pipeline.company import Company
 from pipeline.config import MatcherConfig
 from pipeline.continuity import Lost, continuities
@@ -32,7 +32,8 @@ from pipeline.datatypes import (
     Tracklet,
 )
 from pipeline.gallery import Candidates, Gallery, mean_embedding
-from pipeline.track_variation import TrackVariation, Variation
+from pipeline.looks import Looks
+from pipeline.track_variation import Variation
 
 _NEVER = -1
 _ABANDONED_S = 60.0
@@ -137,8 +138,7 @@ class Matcher:
         self._epoch_since: dict[str, float] = {}
         self._company = Company(state.parted)
         self._covisibility = Covisibility()
-        self._bias = CameraBias(state.camera_means)
-        self._variation = TrackVariation(dimension, state.variation)
+        self._looks = Looks(config, dimension, state.camera_means, state.variation)
         self._weigh_anew()
         self._last_sweep = -np.inf
 
@@ -149,7 +149,7 @@ class Matcher:
             return Outcome()
         if update.epoch != self._epoch.get(camera):
             self._epoch[camera], self._epoch_since[camera] = update.epoch, now
-            self._learn(self._open.get(camera, {}).values())
+            self._looks.learn(_views(self._open.get(camera, {}).values()))
             self._open[camera] = {}
             decided = self._decided.get(camera, {})
             self._decided[camera] = {key: who for key, who in decided.items() if key.epoch >= update.epoch}
@@ -173,20 +173,23 @@ class Matcher:
         )
         changed = {done.identity_id for done in decisions} | {tracks[key].identity_id for key in described}
         current = tuple(sorted(who for who in changed if who is not None and who in self.gallery))
-        return Outcome(
-            tuple(decisions), seen, current, self._company.take_new(), self._bias.take_new(), self._variation.take_new()
+        parted, learnt, varied = (
+            self._company.take_new(),
+            self._looks.take_new_means(),
+            self._looks.take_new_variation(),
         )
+        return Outcome(tuple(decisions), seen, current, parted, learnt, varied)
 
     def identity(self, identity_id: int) -> Identity:
         """One of the gallery as it is to be kept: its prototypes before weighing."""
         known = self.gallery.get(identity_id)
-        return replace(known, prototypes=self._variation.undo(known.prototypes))
+        return replace(known, prototypes=self._looks.kept(known.prototypes))
 
     def _depart(self, camera: str, now: float) -> None:
         """Takes closed tracks off the open ones, and remembers for a moment where they ended."""
         tracks = self._open[camera]
         ended = {key: track for key, track in tracks.items() if track.tracklet.closed}
-        self._learn(ended.values())
+        self._looks.learn(_views(ended.values()))
         recent = [one for one in self._departed.get(camera, []) if now - one.last_seen <= _RECENT_S]
         for key, track in ended.items():
             del tracks[key]
@@ -230,33 +233,18 @@ class Matcher:
             return 0.0
         identity = self.gallery.get(track.identity_id)
         others = [row for row, behind in enumerate(self.gallery.keys(track.identity_id)) if behind != key]
-        (looks,) = self._looks(key.camera_id, [track])
+        (looks,) = self._looks.of(key.camera_id, track.mean[None])
         return float((identity.prototypes[others] @ looks).max()) if others else 0.0
-
-    def _looks(self, camera_id: str, tracks: Sequence[_OpenTrack]) -> F32:
-        """(N, D) unit descriptors of tracks of one camera, comparable with other cameras'."""
-        means = np.stack([track.mean for track in tracks])
-        looks = self._bias.take_off(camera_id, means) if self._config.remove_camera_bias else means
-        return self._variation.weigh(looks)
-
-    def _learn(self, ended: Iterable[_OpenTrack]) -> None:
-        """Learns what varies from tracks that are over."""
-        if self._config.weigh_variation:
-            for track in ended:
-                self._variation.note(track.tracklet.embeddings)
 
     def _weigh_anew(self) -> None:
         """Brings everybody known in line with what was learnt of the site since."""
-        if not self._config.weigh_variation:
-            return
-        still_open = [track.tracklet.embeddings for tracks in self._open.values() for track in tracks.values()]
-        change = self._variation.renew(still_open)
+        change = self._looks.renew([views for tracks in self._open.values() for views in _views(tracks.values())])
         if change is not None:
             self.gallery.turn(change)
 
     def finish(self) -> Variation | None:
         """What was learnt of what varies within tracks since the last outcome that told it."""
-        return self._variation.take_new(1)
+        return self._looks.finish()
 
     def _match(self, tracks: _Tracks, visible: _Tracks, now: float) -> list[Decision]:
         """Identities for the undecided tracks with evidence enough."""
@@ -287,11 +275,10 @@ class Matcher:
         special = {one.identity_id for one in lost}.union(*elsewhere.values())
         special = special.union(*(tracks[key].strangers for key in undecided))
         # Only looks count for all others, and no track needs more of them than there are tracks.
-        looks = self._looks(camera, [tracks[key] for key in undecided])
+        looks = self._looks.of(camera, np.stack([tracks[key].mean for key in undecided]))
         near = self.gallery.candidates(looks, len(undecided), special)
-        doubt = self._covisibility.doubt(camera, elsewhere, near.ids)
         crowd = taken_off(len(self.gallery), self._config.crowd_penalty)
-        similarity: F32 = near.similarity - self._config.elsewhere_penalty * doubt - np.float32(crowd)
+        similarity: F32 = self._doubted(camera, elsewhere, near) - np.float32(crowd)
         taken = {track.identity_id for track in visible.values()}
         for row, key in enumerate(undecided):
             track = tracks[key]
@@ -301,6 +288,12 @@ class Matcher:
             similarity[row] += (self._config.continuity_bonus + crowd) * goes_on
             similarity[row, np.isin(near.ids, [who for who in barred if who is not None])] = -1.0
         return Candidates(near.ids, similarity)
+
+    def _doubted(self, camera_id: str, elsewhere: Mapping[str, set[int]], near: Candidates) -> F32:
+        """(Q, C) similarities, less of who is seen elsewhere."""
+        doubt = self._covisibility.doubt(camera_id, elsewhere, near.ids)
+        doubted: F32 = near.similarity - self._config.elsewhere_penalty * doubt
+        return doubted
 
     def _lost(self, camera_id: str, tracks: _Tracks) -> list[Lost]:
         """Where this camera sees, or saw a moment ago, each identity last."""
@@ -341,7 +334,7 @@ class Matcher:
             nothing = np.zeros((0, len(track.mean)), np.float32)
             self.gallery.add(Identity(identity_id, nothing, track.tracklet.first_seen, now, frozenset(), False))
         if key.camera_id not in self.gallery.get(identity_id).cameras:
-            self._bias.note(key.camera_id, track.mean)
+            self._looks.meet(key.camera_id, track.mean)
         self._covisibility.note(key.camera_id, self._elsewhere(key.camera_id, now), identity_id)
         self.gallery.see(identity_id, key.camera_id, track.tracklet.last_seen)
         track.identity_id, track.matched_seq, track.doubtful_since = identity_id, _NEVER, None
@@ -353,7 +346,7 @@ class Matcher:
         for key, track in tracks.items():
             if track.identity_id is None or not len(track.mean) or track.matched_seq == track.tracklet.seq:
                 continue
-            (looks,) = self._looks(key.camera_id, [track])
+            (looks,) = self._looks.of(key.camera_id, track.mean[None])
             self.gallery.describe(track.identity_id, key, looks, float(track.tracklet.quality.sum()))
             track.matched_seq = track.tracklet.seq
             described.append(key)
@@ -385,22 +378,25 @@ class Matcher:
             young = now - self.gallery.get(who).first_seen <= _YOUNG_S
             if not young and not _is_power_of_two(track.tracklet.seq):
                 continue
-            others = self._company.of(who) | self._beside(who) | {who}
-            elsewhere = self._elsewhere(key.camera_id, now)
-            near = self.gallery.candidates(self._looks(key.camera_id, [track]), 1, others.union(*elsewhere.values()))
-            doubt = self._covisibility.doubt(key.camera_id, elsewhere, near.ids)
-            doubtful = near.similarity[0] - self._config.elsewhere_penalty * doubt
-            similarity = np.where(np.isin(near.ids, [*others]), -1.0, doubtful)
-            best = int(np.argmax(similarity))
-            other = int(near.ids[best])
+            other, similarity = self._most_like(who, track, key.camera_id, now)
             newer = self.gallery.get(max(who, other))
             least = merges_from(self._config.merge_similarity, len(self.gallery), self._config.crowd_penalty)
-            if similarity[best] < least or now - newer.first_seen > self._config.merge_within_s:
+            if similarity < least or now - newer.first_seen > self._config.merge_within_s:
                 continue
             alone = len(self.gallery.keys(who)) == 1
             if young or alone or self._fit(track, key) >= least:  # else it may be somebody else's
-                merges.append(self._unite(min(who, other), newer.identity_id, float(similarity[best]), now))
+                merges.append(self._unite(min(who, other), newer.identity_id, similarity, now))
         return merges
+
+    def _most_like(self, who: int, track: _OpenTrack, camera_id: str, now: float) -> tuple[int, float]:
+        """Who may be the same as `who` and is most like this track of theirs, and how like, -1 where nobody may."""
+        never = self._company.of(who) | self._beside(who) | {who}
+        elsewhere = self._elsewhere(camera_id, now)
+        looks = self._looks.of(camera_id, track.mean[None])
+        near = self.gallery.candidates(looks, 1, never.union(*elsewhere.values()))
+        similarity = np.where(np.isin(near.ids, [*never]), -1.0, self._doubted(camera_id, elsewhere, near)[0])
+        best = int(np.argmax(similarity))
+        return int(near.ids[best]), float(similarity[best])
 
     def _beside(self, identity_id: int) -> set[int]:
         """Identities that some camera follows at this moment beside this one."""
@@ -445,7 +441,7 @@ class Matcher:
         self._weigh_anew()
         for tracks in self._open.values():  # the closing update of a track may have been lost
             abandoned = [key for key, track in tracks.items() if now - track.tracklet.last_seen > _ABANDONED_S]
-            self._learn([tracks.pop(key) for key in abandoned])
+            self._looks.learn(_views([tracks.pop(key) for key in abandoned]))
         for camera, since in self._epoch_since.items():  # by now it has told which of its tracks are still open
             if now - since > _ABANDONED_S:
                 self._decided[camera] = {}
@@ -468,3 +464,8 @@ class Matcher:
 
 def _is_power_of_two(number: int) -> bool:
     return number & (number - 1) == 0
+
+
+def _views(tracks: Iterable[_OpenTrack]) -> list[F32]:
+    """(K, D) of each."""
+    return [track.tracklet.embeddings for track in tracks]

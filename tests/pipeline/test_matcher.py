@@ -453,8 +453,8 @@ def test_who_was_weighed_is_weighed_after_a_restart(varied_site):
     before._weigh_anew()
     rows = views[:20, 0]
     np.testing.assert_allclose(
-        after.gallery.similarity(after._variation.weigh(rows)),
-        before.gallery.similarity(before._variation.weigh(rows)),
+        after.gallery.similarity(after._looks.of("nowhere", rows)),
+        before.gallery.similarity(before._looks.of("nowhere", rows)),
         atol=0.03,  # the one before has renewed its weights at fewer changes
     )
     np.testing.assert_allclose(after.identity(7).prototypes, state.identities[6][0].prototypes, atol=1e-5)
@@ -474,7 +474,7 @@ def test_tracks_that_are_still_open_are_learnt_from():
     views = varied_views(people, 1)
     known.step(update("a", 10.0, *[viewed(number, one, 10.0) for number, one in enumerate(views, 1)]))
     known.step(update("a", 12.0, *[viewed(number, one, 12.0) for number, one in enumerate(views, 1)]))
-    assert np.abs(known._variation.weigh(views[0]) - views[0]).max() > 0.01
+    assert np.abs(known._looks.of("a", views[0]) - views[0]).max() > 0.01
     assert known.finish() is None
 
 
