@@ -142,6 +142,8 @@ class MatcherConfig(_Section, frozen=True):
             cameras have never been found to see the same people at one moment.
         crowd_penalty: taken off every similarity with each tenfold of the people known, from 20 on: the more there are,
             the more of them look like anybody. Less for a track that goes on where its camera lost them.
+        transition_weight: added to the similarity of somebody who is ten times as likely as others to come now, by the
+            camera and the time they were last seen, and taken off where ten times less; learnt as the site runs.
         merge_similarity: two identities this similar become one, unless seen together by one camera.
         merge_within_s: only an identity younger than this is merged into an older one.
         min_embeddings: least evidence before deciding.
@@ -159,6 +161,7 @@ class MatcherConfig(_Section, frozen=True):
     continuity_bonus: Share = 0.15
     elsewhere_penalty: Share = 0.3
     crowd_penalty: Share = 0.1
+    transition_weight: Share = 0.15
     merge_similarity: Share = 0.8
     merge_within_s: Positive = 3600.0
     min_embeddings: Count = 3

@@ -256,6 +256,7 @@ class Identity:
         prototypes: (K, D) unit rows.
         cameras: every camera that has seen them.
         confirmed: False while provisional.
+        last_camera: which saw them last; empty where nobody knows.
     """
 
     identity_id: int
@@ -264,3 +265,19 @@ class Identity:
     last_seen: float
     cameras: frozenset[str]
     confirmed: bool
+    last_camera: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sightings:
+    """Where and when each of N identities was last seen.
+
+    Attributes:
+        cameras: their names, all that occur among the N, and perhaps others.
+        camera: (N,) places in `cameras`.
+        last_seen: (N,) seconds.
+    """
+
+    cameras: tuple[str, ...]
+    camera: NDArray[np.int64]
+    last_seen: NDArray[np.float64]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.datatypes import F32, Identity, TrackKey
+from pipeline.datatypes import F32, Identity, Sightings, TrackKey
 from pipeline.sketch import Each, Rows, Scan, Sketch
 from pipeline.vectors import unit_rows
 
@@ -78,6 +78,8 @@ class Gallery:
         self._place = np.zeros((_ROOM, prototypes), np.int32)
         self._ids = np.zeros(_ROOM, np.int64)
         self._last_seen = np.zeros(_ROOM)
+        self._last_camera = np.zeros(_ROOM, np.int64)
+        self._cameras: dict[str, int] = {}  # places that `_last_camera` tells
         self._entries: list[_Entry] = []
         self._slot: dict[int, int] = {}
         self._sketched_from = sketched_from
@@ -165,8 +167,9 @@ class Gallery:
         """Makes an identity known, with its prototypes."""
         slot = self._slot[identity.identity_id] = len(self)
         if slot == len(self._ids):
-            _lengthen(self._ids, self._place, self._last_seen)
+            _lengthen(self._ids, self._place, self._last_seen, self._last_camera)
         self._ids[slot], self._place[slot], self._last_seen[slot] = identity.identity_id, 0, identity.last_seen
+        self._last_camera[slot] = self._camera(identity.last_camera)
         cameras = set(identity.cameras)
         self._entries.append(_Entry(identity.identity_id, identity.first_seen, cameras, identity.confirmed, [], []))
         for prototype, key in zip(identity.prototypes, [*keys] or [None] * len(identity.prototypes), strict=True):
@@ -177,7 +180,9 @@ class Gallery:
         entry = self._entry(identity_id)
         slot = self._slot[identity_id]
         seen = (entry.first_seen, float(self._last_seen[slot]))
-        return Identity(identity_id, self._prototypes(slot), *seen, frozenset(entry.cameras), entry.confirmed)
+        last_camera = [*self._cameras][self._last_camera[slot]]
+        cameras = frozenset(entry.cameras)
+        return Identity(identity_id, self._prototypes(slot), *seen, cameras, entry.confirmed, last_camera)
 
     def keys(self, identity_id: int) -> tuple[TrackKey | None, ...]:
         """The track behind each prototype, None for an average of several."""
@@ -206,8 +211,18 @@ class Gallery:
     def see(self, identity_id: int, camera_id: str, at: float) -> None:
         """Notes a sighting."""
         slot = self._slot[identity_id]
-        self._last_seen[slot] = max(self._last_seen[slot], at)
+        if at >= self._last_seen[slot]:
+            self._last_seen[slot] = at
+            self._last_camera[slot] = self._camera(camera_id)
         self._entries[slot].cameras.add(camera_id)
+
+    def sightings(self, ids: Iterable[int] | None = None) -> Sightings:
+        """Where and when each of these was last seen, or everybody."""
+        slots = slice(len(self)) if ids is None else np.array([self._slot[who] for who in ids], np.int64)
+        return Sightings((*self._cameras,), self._last_camera[slots], self._last_seen[slots])
+
+    def _camera(self, camera_id: str) -> int:
+        return self._cameras.setdefault(camera_id, len(self._cameras))
 
     def confirm(self, identity_id: int) -> None:
         """Ends an identity's provisional state."""
@@ -223,6 +238,7 @@ class Gallery:
         if slot < len(self._entries):
             self._entries[slot] = last
             self._ids[slot], self._last_seen[slot] = last.identity_id, self._last_seen[len(self._entries)]
+            self._last_camera[slot] = self._last_camera[len(self._entries)]
             self._place[slot] = self._place[len(self._entries)]
             self._owner[self._place[slot, : len(last.keys)]] = slot
             self._slot[last.identity_id] = slot
@@ -234,7 +250,9 @@ class Gallery:
         for key, weight, prototype in zip(other.keys, other.weights, self._prototypes(other_slot), strict=True):
             self.describe(identity_id, key, prototype, weight)
         entry.first_seen = min(entry.first_seen, other.first_seen)
-        self._last_seen[slot] = max(self._last_seen[slot], self._last_seen[other_slot])
+        if self._last_seen[other_slot] > self._last_seen[slot]:
+            self._last_seen[slot] = self._last_seen[other_slot]
+            self._last_camera[slot] = self._last_camera[other_slot]
         entry.cameras |= other.cameras
         entry.confirmed |= other.confirmed
         self.remove(other_id)

@@ -4,13 +4,12 @@ import logging
 import time
 from collections.abc import Sequence
 
-from pipeline.camera_bias import CameraMean
 from pipeline.datatypes import CameraIdentities, CameraUpdate, Decision, TrackKey
 from pipeline.errors import StoreError
-from pipeline.matcher import Matcher, Outcome
+from pipeline.matcher import Matcher
+from pipeline.matcher_state import NOTHING, Outcome
 from pipeline.sinks import RunWriter
 from pipeline.store import Known, Store
-from pipeline.track_variation import Variation
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +24,7 @@ class MatchService:
         self._unsaved: list[Decision] = []
         self._touched: set[int] = set()
         self._parted: list[tuple[int, int]] = []
-        self._learnt: dict[str, CameraMean] = {}
-        self._varied: Variation | None = None
+        self._learnt = NOTHING
         self._failing = False
 
     @property
@@ -51,8 +49,7 @@ class MatchService:
             self._unsaved += outcome.decisions
             self._touched.update(outcome.changed)
             self._parted += outcome.parted
-            self._learnt |= {mean.camera_id: mean for mean in outcome.learnt}
-            self._varied = outcome.varied or self._varied
+            self._learnt = self._learnt.updated(outcome.learnt)
         self.save()
         answers = []
         for update, outcome in zip(updates, outcomes, strict=True):
@@ -66,14 +63,14 @@ class MatchService:
 
     def save(self) -> None:
         """Commits what waits; a store that fails is reported once and tried again at the next step."""
-        if not (self._unsaved or self._touched or self._parted or self._varied):
+        if not (self._unsaved or self._touched or self._parted or self._learnt):
             return
         gallery = self._matcher.gallery
         known = [
             Known(self._matcher.identity(who), gallery.keys(who)) for who in sorted(self._touched) if who in gallery
         ]
         try:
-            self._store.record(self._unsaved, known, self._parted, self._learnt.values(), self._varied)
+            self._store.record(self._unsaved, known, self._parted, self._learnt)
         except StoreError as error:
             if not self._failing:
                 log.error("%s", error)
@@ -85,12 +82,11 @@ class MatchService:
         self._unsaved.clear()
         self._touched.clear()
         self._parted.clear()
-        self._learnt.clear()
-        self._varied = None
+        self._learnt = NOTHING
 
     def finish(self) -> None:
         """Commits what waits, for the last time, and what was learnt; what cannot be is told."""
-        self._varied = self._matcher.finish() or self._varied
+        self._learnt = self._learnt.updated(self._matcher.finish())
         self.save()
         if self._unsaved:
             log.error("identity store: %d decisions could not be written and are lost", len(self._unsaved))

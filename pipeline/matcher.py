@@ -3,16 +3,17 @@
 A track joins the identity it is most like, by Hungarian assignment over that camera's undecided tracks (Kuhn 1955,
 through scipy): at once when it is sure, after more views when it is not. Nobody whom that camera saw beside it is a
 candidate. A track unlike everybody becomes a provisional identity. Two identities found alike later, and never seen
-together, merge. Descriptors are compared without what their camera adds to everybody's.
+together, merge. Descriptors are compared without what their camera adds to everybody's, and who is due in a camera, by
+where and when they were last seen, need be less alike.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.assignment import assign
-from pipeline.camera_bias import CameraMean
 from pipeline.company import Company
 from pipeline.config import MatcherConfig
 from pipeline.continuity import Lost, continuities
@@ -33,14 +34,17 @@ from pipeline.datatypes import (
 )
 from pipeline.gallery import Candidates, Gallery, mean_embedding
 from pipeline.looks import Looks
-from pipeline.track_variation import Variation
+from pipeline.matcher_state import Knowledge, MatcherState, Outcome
+from pipeline.transitions import Transitions
 
 _NEVER = -1
+_NOBODY = -1
 _ABANDONED_S = 60.0
 _TOGETHER_S = 4.0  # shorter lets one wrong turn of a tracker part somebody from themselves for good
 _RECENT_S = 3.0
 _NOW_S = 1.0  # so recent a sighting is of now
 _YOUNG_S = 30.0  # up to here every view may show an identity to be a known one; later where views have doubled
+_DUE = 16  # people known, of those most like a newcomer, who may be due where the most alike are not
 _FORGOTTEN_AT_ONCE = 256  # of more, as after a long stop, the rest is next
 
 
@@ -72,47 +76,6 @@ class _OpenTrack:
 _Tracks = Mapping[TrackKey, _OpenTrack]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one update led to.
-
-    Attributes:
-        decisions: in the order in which they hold.
-        tracks: everybody the camera saw in this frame.
-        changed: identities whose stored state is no longer current.
-        parted: pairs of identities that are two people, seen together just now for the first time.
-        learnt: what became known of cameras.
-        varied: what is known of what varies within tracks, where enough was learnt to be kept.
-    """
-
-    decisions: tuple[Decision, ...] = ()
-    tracks: tuple[TrackIdentity, ...] = ()
-    changed: tuple[int, ...] = ()
-    parted: tuple[tuple[int, int], ...] = ()
-    learnt: tuple[CameraMean, ...] = ()
-    varied: Variation | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MatcherState:
-    """All that must outlive a crash.
-
-    Attributes:
-        identities: with the tracks behind their prototypes.
-        tracks: who each of them is.
-        parted: pairs of identities that some camera saw together.
-        camera_means: what each camera has learnt of what it adds to everybody.
-        variation: what was learnt of what varies within tracks.
-    """
-
-    identities: tuple[tuple[Identity, tuple[TrackKey | None, ...]], ...] = ()
-    tracks: Mapping[TrackKey, int] = field(default_factory=dict)
-    next_identity_id: int = 1
-    parted: tuple[tuple[int, int], ...] = ()
-    camera_means: tuple[CameraMean, ...] = ()
-    variation: Variation | None = None
-
-
 class Matcher:
     """Decides identities; `step` takes the updates of all cameras, each camera's in order.
 
@@ -138,7 +101,8 @@ class Matcher:
         self._epoch_since: dict[str, float] = {}
         self._company = Company(state.parted)
         self._covisibility = Covisibility()
-        self._looks = Looks(config, dimension, state.camera_means, state.variation)
+        self._transitions = Transitions(state.learnt.transitions)
+        self._looks = Looks(config, dimension, state.learnt.means, state.learnt.variation)
         self._weigh_anew()
         self._last_sweep = -np.inf
 
@@ -173,12 +137,8 @@ class Matcher:
         )
         changed = {done.identity_id for done in decisions} | {tracks[key].identity_id for key in described}
         current = tuple(sorted(who for who in changed if who is not None and who in self.gallery))
-        parted, learnt, varied = (
-            self._company.take_new(),
-            self._looks.take_new_means(),
-            self._looks.take_new_variation(),
-        )
-        return Outcome(tuple(decisions), seen, current, parted, learnt, varied)
+        learnt = Knowledge(self._looks.take_new_means(), self._looks.take_new_variation(), self._transitions.take_new())
+        return Outcome(tuple(decisions), seen, current, self._company.take_new(), learnt)
 
     def identity(self, identity_id: int) -> Identity:
         """One of the gallery as it is to be kept: its prototypes before weighing."""
@@ -242,42 +202,64 @@ class Matcher:
         if change is not None:
             self.gallery.turn(change)
 
-    def finish(self) -> Variation | None:
-        """What was learnt of what varies within tracks since the last outcome that told it."""
-        return self._looks.finish()
+    def finish(self) -> Knowledge:
+        """What was learnt since the last outcome that told it."""
+        return Knowledge((), self._looks.finish(), self._transitions.take_new(1))
 
     def _match(self, tracks: _Tracks, visible: _Tracks, now: float) -> list[Decision]:
         """Identities for the undecided tracks with evidence enough."""
         undecided = [key for key, track in tracks.items() if track.identity_id is None and self._has_evidence(track)]
         if not undecided:
             return []
-        candidates = self._candidates(undecided, tracks, visible, now)
-        ids, similarity = candidates.ids, candidates.similarity
+        ids, by_looks = self._candidates(undecided, tracks, visible, now)
+        similarity = by_looks + self._due(undecided, tracks, ids)
         pairs = assign(1.0 - similarity, 1.0 - self._config.min_similarity)
         decisions: list[Decision] = []
         for row, key in enumerate(undecided):
             track, best = tracks[key], float(similarity[row].max(initial=-1.0))
-            column = pairs.get(row)
-            if column is not None and (
+            column = pairs.get(row, _NOBODY)
+            if column != _NOBODY and (
                 similarity[row, column] >= self._config.sure_similarity or self._must(track, now)
             ):
+                self._learn_way(key, track, ids, by_looks[row], column)
                 decisions.append(self._join(key, track, int(ids[column]), float(similarity[row, column]), now))
-            elif column is None and self._is_somebody_new(track, best, now):
+            elif column == _NOBODY and self._is_somebody_new(track, best, now):
+                self._learn_way(key, track, ids, by_looks[row], _NOBODY)
                 decisions.append(self._join(key, track, None, float("nan"), now))
             elif track.doubtful_since is None:
                 track.doubtful_since = now
         return decisions
 
-    def _candidates(self, undecided: Sequence[TrackKey], tracks: _Tracks, visible: _Tracks, now: float) -> Candidates:
-        """Whom each undecided track may join, and how like it is; -1 for whom it must not."""
+    def _due(self, undecided: Sequence[TrackKey], tracks: _Tracks, ids: NDArray[np.int64]) -> F32:
+        """(Q, C) what speaks for each, or against, by where and when they were last seen."""
+        seen, weight = self.gallery.sightings(ids.tolist()), self._config.transition_weight
+        came = [(key.camera_id, seen, tracks[key].tracklet.first_seen) for key in undecided]
+        return np.stack([self._transitions.due(*one, weight, self._crowd()) for one in came])
+
+    def _crowd(self) -> float:
+        """What a similarity is less worth among so many people."""
+        return taken_off(len(self.gallery), self._config.crowd_penalty)
+
+    def _learn_way(self, key: TrackKey, track: _OpenTrack, ids: NDArray[np.int64], by_looks: F32, best: int) -> None:
+        """Learns where a newcomer came from; `by_looks` (C,) alone tells whether it is the `best` of these, if any."""
+        if track.former_id is not None:  # was here before
+            return
+        sure = best >= 0 and by_looks[best] >= max(self._config.min_similarity, by_looks.max())
+        came_from = self.gallery.sightings([int(ids[best])]) if sure else None
+        self._transitions.note(key.camera_id, track.tracklet.first_seen, self.gallery.sightings(), came_from)
+
+    def _candidates(
+        self, undecided: Sequence[TrackKey], tracks: _Tracks, visible: _Tracks, now: float
+    ) -> tuple[NDArray[np.int64], F32]:
+        """Whom (C,) each undecided track may join, and how like (Q, C) it is; -1 for whom it must not."""
         camera = undecided[0].camera_id
         lost, elsewhere = self._lost(camera, tracks), self._elsewhere(camera, now)
         special = {one.identity_id for one in lost}.union(*elsewhere.values())
         special = special.union(*(tracks[key].strangers for key in undecided))
-        # Only looks count for all others, and no track needs more of them than there are tracks.
+        # For all others no more counts than looks and whether they are due.
         looks = self._looks.of(camera, np.stack([tracks[key].mean for key in undecided]))
-        near = self.gallery.candidates(looks, len(undecided), special)
-        crowd = taken_off(len(self.gallery), self._config.crowd_penalty)
+        near = self.gallery.candidates(looks, len(undecided) + _DUE, special)
+        crowd = self._crowd()
         similarity: F32 = self._doubted(camera, elsewhere, near) - np.float32(crowd)
         taken = {track.identity_id for track in visible.values()}
         for row, key in enumerate(undecided):
@@ -287,7 +269,7 @@ class Matcher:
             goes_on = continuities(lost, near.ids, track.first_box, track.tracklet.first_seen)
             similarity[row] += (self._config.continuity_bonus + crowd) * goes_on
             similarity[row, np.isin(near.ids, [who for who in barred if who is not None])] = -1.0
-        return Candidates(near.ids, similarity)
+        return near.ids, similarity
 
     def _doubted(self, camera_id: str, elsewhere: Mapping[str, set[int]], near: Candidates) -> F32:
         """(Q, C) similarities, less of who is seen elsewhere."""
@@ -332,7 +314,8 @@ class Matcher:
         if identity_id is None:
             identity_id, self._next_id = self._next_id, self._next_id + 1
             nothing = np.zeros((0, len(track.mean)), np.float32)
-            self.gallery.add(Identity(identity_id, nothing, track.tracklet.first_seen, now, frozenset(), False))
+            since = track.tracklet.first_seen
+            self.gallery.add(Identity(identity_id, nothing, since, now, frozenset(), False))
         if key.camera_id not in self.gallery.get(identity_id).cameras:
             self._looks.meet(key.camera_id, track.mean)
         self._covisibility.note(key.camera_id, self._elsewhere(key.camera_id, now), identity_id)

@@ -13,20 +13,23 @@ import numpy as np
 from pipeline.camera_bias import CameraMean
 from pipeline.datatypes import F32, Assignment, Decision, Expiry, Identity, Merge, TrackKey
 from pipeline.errors import StoreError
-from pipeline.matcher import MatcherState
+from pipeline.matcher_state import NOTHING, Knowledge, MatcherState
 from pipeline.track_variation import Variation
+from pipeline.transitions import SPANS, Transition
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS identities (
     identity_id INTEGER PRIMARY KEY, first_seen REAL, last_seen REAL, cameras TEXT, confirmed INTEGER,
-    prototypes BLOB, keys BLOB, became INTEGER, gone INTEGER NOT NULL DEFAULT 0);
+    last_camera TEXT, prototypes BLOB, keys BLOB, became INTEGER, gone INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS tracks (
     camera_id TEXT, epoch INTEGER, track_id INTEGER, identity_id INTEGER NOT NULL, similarity REAL, decided_at REAL,
     PRIMARY KEY (camera_id, epoch, track_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cameras (camera_id TEXT PRIMARY KEY, people INTEGER, mean BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS variation (only INTEGER PRIMARY KEY, changes INTEGER, squares BLOB);
+CREATE TABLE IF NOT EXISTS transitions (
+    came_from TEXT, came_to TEXT, chances BLOB, arrivals BLOB, PRIMARY KEY (came_from, came_to)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parted (one INTEGER, other INTEGER, PRIMARY KEY (one, other)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS counted ON identities (became, confirmed);  -- `count` reads no prototypes
 CREATE INDEX IF NOT EXISTS ended ON identities (last_seen) WHERE gone;
@@ -48,6 +51,7 @@ class _IdentityRow(msgspec.Struct, frozen=True, array_like=True):
     last_seen: float
     cameras: str
     confirmed: int
+    last_camera: str
     prototypes: bytes
     keys: bytes
 
@@ -108,8 +112,7 @@ class Store:
         decisions: Sequence[Decision],
         changed: Iterable[Known],
         parted: Iterable[tuple[int, int]] = (),
-        learnt: Iterable[CameraMean] = (),
-        varied: Variation | None = None,
+        learnt: Knowledge = NOTHING,
     ) -> None:
         """Commits decisions and the state of the identities they touch, all or nothing.
 
@@ -117,8 +120,7 @@ class Store:
 
         Args:
             parted: pairs of identities that are two people.
-            learnt: of cameras, in place of what was known of them.
-            varied: what varies within tracks, in place of what was known of it.
+            learnt: in place of what was known of the same.
 
         Raises:
             StoreError: nothing of it was written, as on a full disk; the caller keeps it and tries again.
@@ -128,11 +130,7 @@ class Store:
             for known in changed:
                 self._put_identity(known)
             self._db.executemany("INSERT OR IGNORE INTO parted VALUES (?, ?)", parted)
-            means = [(one.camera_id, one.people, one.mean.astype(np.float32).tobytes()) for one in learnt]
-            self._db.executemany("INSERT OR REPLACE INTO cameras VALUES (?, ?, ?)", means)
-            if varied is not None:
-                row = (varied.changes, varied.squares.astype(np.float32).tobytes())
-                self._db.execute("INSERT OR REPLACE INTO variation VALUES (0, ?, ?)", row)
+            self._put_learnt(learnt)
             for decision in decisions:
                 self._put(decision)
             newest = max((decision.decided_at for decision in decisions), default=0.0)
@@ -151,20 +149,24 @@ class Store:
         """
         try:
             became = _ends(self._rows(tuple[int, int], "identity_id, became FROM identities WHERE became NOTNULL"))
-            known = "identity_id, first_seen, last_seen, cameras, confirmed, prototypes, keys"
+            known = "identity_id, first_seen, last_seen, cameras, confirmed, last_camera, prototypes, keys"
             identities = self._rows(_IdentityRow, f"{known} FROM identities WHERE NOT gone ORDER BY identity_id")
             tracks = self._rows(tuple[str, int, int, int], "camera_id, epoch, track_id, identity_id FROM tracks")
             pairs = self._rows(tuple[int, int], "one, other FROM parted")
             means = self._rows(tuple[str, int, bytes], "camera_id, people, mean FROM cameras ORDER BY camera_id")
             varied = self._rows(tuple[int, bytes], "changes, squares FROM variation")
+            ways = self._rows(tuple[str, str, bytes, bytes], "came_from, came_to, chances, arrivals FROM transitions")
             ((highest,),) = self._rows(tuple[int], "COALESCE(MAX(identity_id), 0) FROM identities")
             return MatcherState(
                 identities=tuple(self._identity(row) for row in identities),
                 tracks={TrackKey(camera, epoch, track): became.get(who, who) for camera, epoch, track, who in tracks},
                 next_identity_id=highest + 1,
                 parted=tuple((became.get(one, one), became.get(other, other)) for one, other in pairs),
-                camera_means=tuple(self._camera_mean(*row) for row in means),
-                variation=self._variation(*varied[0]) if varied else None,
+                learnt=Knowledge(
+                    means=tuple(self._camera_mean(*row) for row in means),
+                    variation=self._variation(*varied[0]) if varied else None,
+                    transitions=tuple(_transition(*row) for row in ways),
+                ),
             )
         except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
             raise StoreError(
@@ -228,19 +230,30 @@ class Store:
             (identity_id, at, became),
         )
 
+    def _put_learnt(self, learnt: Knowledge) -> None:
+        means = [(one.camera_id, one.people, _packed(one.mean)) for one in learnt.means]
+        self._db.executemany("INSERT OR REPLACE INTO cameras VALUES (?, ?, ?)", means)
+        if learnt.variation is not None:
+            row = (learnt.variation.changes, _packed(learnt.variation.squares))
+            self._db.execute("INSERT OR REPLACE INTO variation VALUES (0, ?, ?)", row)
+        ways = [(one.came_from, one.came_to, _packed(one.chances), _packed(one.arrivals)) for one in learnt.transitions]
+        self._db.executemany("INSERT OR REPLACE INTO transitions VALUES (?, ?, ?, ?)", ways)
+
     def _put_identity(self, known: Known) -> None:
         who = known.identity
         self._db.execute(
-            "INSERT INTO identities VALUES (?, ?, ?, ?, ?, ?, ?, NULL, 0) ON CONFLICT (identity_id) DO UPDATE SET"
+            "INSERT INTO identities VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, 0) ON CONFLICT (identity_id) DO UPDATE SET"
             " first_seen = excluded.first_seen, last_seen = excluded.last_seen, cameras = excluded.cameras,"
-            " confirmed = excluded.confirmed, prototypes = excluded.prototypes, keys = excluded.keys",
+            " confirmed = excluded.confirmed, last_camera = excluded.last_camera, prototypes = excluded.prototypes,"
+            " keys = excluded.keys",
             (
                 who.identity_id,
                 who.first_seen,
                 who.last_seen,
                 ",".join(sorted(who.cameras)),
                 who.confirmed,
-                np.ascontiguousarray(who.prototypes, np.float32).tobytes(),
+                who.last_camera,
+                _packed(who.prototypes),
                 msgspec.msgpack.encode(known.keys),
             ),
         )
@@ -255,7 +268,7 @@ class Store:
             raise ValueError(f"{len(vectors)} prototypes of {len(keys)} tracks, finite: {np.isfinite(vectors).all()}")
         seen_by = frozenset(filter(None, row.cameras.split(",")))
         seen = (row.first_seen, row.last_seen)
-        return Identity(row.identity_id, vectors, *seen, seen_by, bool(row.confirmed)), keys
+        return Identity(row.identity_id, vectors, *seen, seen_by, bool(row.confirmed), row.last_camera), keys
 
     def _camera_mean(self, camera_id: str, people: int, mean: bytes) -> CameraMean:
         vector: F32 = np.frombuffer(mean, np.float32)
@@ -276,6 +289,17 @@ class Store:
         found = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0]
         if found != value:
             raise StoreError(f"{self._path}: {name} is {found}, expected {value}; {advice}")
+
+
+def _packed(numbers: F32) -> bytes:
+    return np.ascontiguousarray(numbers, np.float32).tobytes()
+
+
+def _transition(came_from: str, came_to: str, *counts: bytes) -> Transition:
+    chances, arrivals = (np.frombuffer(one, np.float32) for one in counts)
+    if not all(len(one) == SPANS and np.isfinite(one).all() and (one >= 0).all() for one in (chances, arrivals)):
+        raise ValueError(f"the way from {came_from} to {came_to} has no {SPANS} counts twice")
+    return Transition(came_from, came_to, chances, arrivals)
 
 
 def _ends(became: Iterable[tuple[int, int]]) -> dict[int, int]:

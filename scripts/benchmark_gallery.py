@@ -13,7 +13,8 @@ from benchmark_timing import Row, in_turn
 from pipeline.config import MatcherConfig
 from pipeline.datatypes import F32, CameraUpdate, Identity, Tracklet
 from pipeline.gallery import Gallery
-from pipeline.matcher import Matcher, MatcherState
+from pipeline.matcher import Matcher
+from pipeline.matcher_state import MatcherState
 
 SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
 DIMENSION = 512

@@ -1,17 +1,21 @@
-"""Score the matcher by looks alone on crowds of labelled people: how many can be known before they are mixed up?
+"""Score the matcher on crowds of labelled people: how many can be known before they are mixed up?
 
 python scripts/evaluate_crowd.py --weights W --data DIR --people 30 100 300 700
 python scripts/evaluate_crowd.py --weights W --data DIR --people 30 100 300 700 --set crowd_penalty=0
+python scripts/evaluate_crowd.py --weights W --data MARKET1501 --split everyone --sequence 1
 
 All images of a person in one camera, at most --views of them, are one track; the tracks of so many people pass one
-after the other, nobody beside anybody, in an order drawn anew for every seed. IDF1 counts tracks: those that the best
-pairing of identities and people explains. Precision and recall count pairs of tracks with one identity, of one person.
+after the other, nobody beside anybody, in an order drawn anew for every seed, so that looks alone count
+(transition_weight is 0 unless --set). With --sequence the people of a sequence of Market-1501 pass when they did, and
+images of one person in one camera more than a minute apart are two tracks. A track is decided when it has ended.
+
+IDF1 counts tracks: those that the best pairing of identities and people explains. Precision and recall count pairs of
+tracks with one identity, of one person.
 """
 
 import argparse
 import sys
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +24,7 @@ import numpy as np
 import torch
 from evaluate import load
 from numpy.typing import NDArray
+from passages import CLOCKS, Passage, crowd, passages, seconds
 from progress import counting, make_bar, stop
 from rich.console import Console
 from scipy.optimize import linear_sum_assignment
@@ -36,16 +41,11 @@ from pipeline.matcher import Matcher
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
-APART_S = 5.0
-BOX = np.array([0, 0, 64, 128], np.float32)
+WIDTH = 64
+BOX = np.array([0, 0, WIDTH, 128], np.float32)
 
 
-class Passage(NamedTuple):
-    """One person before one camera: unit views (K, D)."""
-
-    person: int
-    camera: int
-    views: F32
+USUAL = {"forget_after_s": 1e9, "min_embeddings": 1}  # nobody is forgotten, and one view is evidence enough
 
 
 class Scores(NamedTuple):
@@ -57,37 +57,18 @@ class Scores(NamedTuple):
     identities: int
 
 
-def shown(images: ImageList, views: int) -> ImageList:
-    """At most so many images of each person in each camera, drawn; distractors (pid 0 and below) are left out."""
-    drawn, kept = defaultdict(int), np.zeros(len(images), np.bool_)
-    for row in np.random.default_rng(0).permutation(len(images)):
-        key = (images.pids[row], images.camids[row])
-        drawn[key] += 1
-        kept[row] = images.pids[row] > 0 and drawn[key] <= views
-    return images.where(kept)
+def identities(passing: Sequence[Passage], descriptors: F32, config: MatcherConfig) -> I64:
+    """(N,) the identity of each track in the end, merges carried out; -1 - n for the n-th where it was given none.
 
-
-def passages(images: ImageList, rows: F32) -> list[Passage]:
-    """Images with their descriptors (N, D) as tracks."""
-    keys, place = np.unique(np.stack([images.pids, images.camids]), axis=1, return_inverse=True)
-    return [Passage(int(pid), int(camid), rows[place == track]) for track, (pid, camid) in enumerate(keys.T)]
-
-
-def crowd(passed: Sequence[Passage], people: int, seed: int) -> list[Passage]:
-    """The tracks of so many people, in a drawn order."""
-    draw = np.random.default_rng(seed)
-    chosen = draw.permutation(np.unique([one.person for one in passed]))[:people]
-    of_them = [one for one in passed if one.person in chosen]
-    return [of_them[row] for row in draw.permutation(len(of_them))]
-
-
-def identities(passing: Sequence[Passage], config: MatcherConfig) -> I64:
-    """(N,) the identity of each track in the end, merges carried out; -1 - n for the n-th where it was given none."""
-    matcher, given = Matcher(config, passing[0].views.shape[1]), -1 - np.arange(len(passing))
+    Args:
+        passing: in the order in which they end; descriptors: (images, D) unit rows.
+    """
+    matcher, given = Matcher(config, descriptors.shape[1]), -1 - np.arange(len(passing))
     for number, one in enumerate(passing):
-        at, views = APART_S * number, len(one.views)
-        track = Tracklet(number + 1, views, at, at, one.views, np.ones(views, np.float32), BOX, 1.0, closed=True)
-        outcome = matcher.step(CameraUpdate(str(one.camera), 0, number, at, at, (track,)))
+        views, box = descriptors[list(one.rows)], BOX + np.float32(WIDTH * number)  # where nobody was before
+        weights = np.ones(len(views), np.float32)
+        track = Tracklet(number + 1, len(views), one.first, one.last, views, weights, box, 1.0, closed=True)
+        outcome = matcher.step(CameraUpdate(str(one.camera), 0, number, one.last, one.last, (track,)))
         for done in outcome.decisions:
             if isinstance(done, Assignment):
                 given[number] = done.identity_id
@@ -112,8 +93,8 @@ def pairs(counts: I64) -> int:
     return int((counts * (counts - 1) // 2).sum())
 
 
-def matcher_config(changes: Sequence[str]) -> MatcherConfig:
-    """The matcher's defaults, changed; nobody is forgotten, and one view is evidence enough.
+def matcher_config(changes: Sequence[str], usual: Mapping[str, object]) -> MatcherConfig:
+    """The matcher's defaults, but for what is usual here, changed.
 
     Raises:
         ValueError: not KEY=VALUE, no such key, no such value.
@@ -122,7 +103,7 @@ def matcher_config(changes: Sequence[str]) -> MatcherConfig:
         raise ValueError(f"--set {wrong[0]}: give KEY=VALUE, as in crowd_penalty=0")
     given: Mapping[str, str] = dict(change.split("=", 1) for change in changes)
     try:
-        changed = msgspec.convert({"forget_after_s": 1e9, "min_embeddings": 1} | given, MatcherConfig, strict=False)
+        changed = msgspec.convert({**usual, **given}, MatcherConfig, strict=False)
     except msgspec.ValidationError as error:
         raise ValueError(f"--set {' '.join(changes)}: {error}") from error
     return changed
@@ -134,41 +115,65 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, required=True, metavar="FILE")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--split", choices=("test", "held-out", "everyone"), default="test")
-    parser.add_argument("--people", type=at_least(1), nargs="+", action="extend", required=True, metavar="N")
+    parser.add_argument("--people", type=at_least(1), nargs="+", action="extend", default=[], metavar="N")
+    parser.add_argument("--sequence", type=int, choices=sorted(CLOCKS), help="of Market-1501, as its people passed")
     parser.add_argument("--seeds", type=at_least(1), default=3, help="crowds of each size (3)")
     parser.add_argument("--views", type=at_least(1), default=4, help="images of a track, at most (4)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the matcher")
     parser.add_argument("--normalise-outside", action="store_true", help="for foreign files: ImageNet mean and std")
     parser.add_argument("--threads", type=at_least(0), default=0, help="of torch; 0 for one a core")
     parser.set_defaults(parts=False, size=None, device="cpu")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if bool(options.people) == bool(options.sequence):
+        parser.error("give either --people or --sequence")
+    return options
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print a line for each size of a crowd."""
-    config, network = matcher_config(options.set), load(options.weights, options)
+    """Print a line for each size of a crowd, or for the sequence."""
+    usual = USUAL if options.sequence else USUAL | {"transition_weight": 0}
+    config, network = matcher_config(options.set, usual), load(options.weights, options)
     split = choose_split(options.data, options.split)
     sides = [split.query] if split.gallery is split.query else [split.query, split.gallery]
-    images = shown(together(sides), options.views)
+    images = together(sides)
+    times = seconds(images.paths, options.sequence) if options.sequence else np.zeros(len(images))
+    images, passed = passages(images, times, options.views)
+    wanted = [*runs(passed, options)]
     bar = make_bar(Console(stderr=True), passing=True)
     try:
         described = describe_all(images, network.describe, network.size_hw, watch=counting(bar, len(images), "images"))
     finally:
         stop(bar)
     name = "compact" if "compact" in described else next(iter(described))
-    passed = passages(images, described[name].embeddings)
-    for people in options.people:
-        if people > (there := len({one.person for one in passed})):
-            raise ValueError(f"--people {people}: {options.data} has {there} in this split")
-        crowds = [crowd(passed, people, seed) for seed in range(options.seeds)]
-        scores = [score(np.array([one.person for one in each]), identities(each, config)) for each in crowds]
+    for title, crowds in wanted:
+        scores = [
+            score(np.array([one.person for one in each]), identities(each, described[name].embeddings, config))
+            for each in crowds
+        ]
         mean = Scores(*np.mean(scores, 0))
         print(
-            f"{options.weights.name} ({name}) {people} people, {np.mean([len(each) for each in crowds]):.0f} tracks: "
+            f"{options.weights.name} ({name}) {title}, {np.mean([len(each) for each in crowds]):.0f} tracks: "
             f"IDF1 {mean.idf1:.3f}  precision {mean.precision:.2f}  recall {mean.recall:.2f}  "
-            f"{mean.identities:.0f} identities  ({options.seeds} crowds)",
+            f"{mean.identities:.0f} identities  ({len(crowds)} crowds)",
             flush=True,
         )
+
+
+def runs(passed: Sequence[Passage], options: argparse.Namespace) -> Iterator[tuple[str, list[list[Passage]]]]:
+    """What each line is about, and the crowds that it is the mean of.
+
+    Raises:
+        ValueError: there are not so many people.
+    """
+    there = len({one.person for one in passed})
+    if options.sequence:
+        if not passed:
+            raise ValueError(f"--sequence {options.sequence}: {options.data} has nobody of it in this split")
+        yield f"sequence {options.sequence}, {there} people", [sorted(passed, key=lambda one: one.last)]
+    for people in options.people:
+        if people > there:
+            raise ValueError(f"--people {people}: {options.data} has {there} in this split")
+        yield f"{people} people", [crowd(passed, people, seed) for seed in range(options.seeds)]
 
 
 def together(sides: Sequence[ImageList]) -> ImageList:

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from pipeline.config import MatcherConfig
 from pipeline.crowd import merges_from, taken_off
 from pipeline.datatypes import Identity
-from pipeline.matcher import Matcher, MatcherState
+from pipeline.matcher import Matcher
+from pipeline.matcher_state import MatcherState
 from tests.fakes import tracklet, unit, update
 
 

@@ -274,3 +274,34 @@ def test_the_mean_of_embeddings_is_a_unit_vector_weighted_by_quality():
 
 def test_embeddings_of_no_quality_still_have_a_mean():
     assert mean_embedding(np.stack([X, X]), np.zeros(2, np.float32)) == pytest.approx(X)
+
+
+def places(known, ids=None):
+    """Where and when each was last seen."""
+    seen = known.sightings(ids)
+    return [(seen.cameras[camera], at) for camera, at in zip(seen.camera, seen.last_seen, strict=True)]
+
+
+def test_where_and_when_everybody_was_last_seen_stays_theirs_as_people_come_and_go():
+    known = Gallery(3, 4)
+    for number, row in enumerate((X, Y, Z), 1):
+        known.add(Identity(number, row[None], 0.0, 0.0, frozenset("a"), True, "a"))
+    known.see(1, "b", 5.0)
+    known.see(1, "a", 4.0)  # of a camera that lags
+    known.see(3, "c", 6.0)
+    assert places(known) == [("b", 5.0), ("a", 0.0), ("c", 6.0)]
+    known.absorb(2, 3)
+    assert places(known, [2, 1]) == [("c", 6.0), ("b", 5.0)]
+    known.remove(1)
+    assert places(known) == [("c", 6.0)]
+    assert known.get(2).last_camera == "c"
+
+
+def test_a_later_sighting_of_the_one_who_goes_on_stays():
+    known = Gallery(3, 4)
+    known.add(Identity(1, X[None], 0.0, 0.0, frozenset("a"), True))
+    known.add(Identity(2, Y[None], 0.0, 0.0, frozenset("a"), True))
+    known.see(2, "b", 5.0)
+    known.see(1, "a", 9.0)
+    known.absorb(1, 2)
+    assert places(known) == [("a", 9.0)]

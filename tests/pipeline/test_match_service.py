@@ -78,7 +78,7 @@ def test_while_the_disk_is_full_decisions_wait_and_are_told_and_later_stored(tmp
         service.save()
         assert service.unsaved == 0
         state = store.load()
-    assert {one.camera_id: one.people for one in state.camera_means} == {"a": 39, "b": 1}
+    assert {one.camera_id: one.people for one in state.learnt.means} == {"a": 39, "b": 1}
     assert state.tracks == {TrackKey("a", 1, one): one for one in range(1, 40)} | {TrackKey("b", 1, 1): 1}
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert [event["identity"] for event in events if event["event"] == "assignment"] == [*range(1, 40), 1]
@@ -112,7 +112,7 @@ def test_what_cameras_add_is_stored_once_for_each_new_person(tmp_path):
     people = [update("a", at, tracklet(one, row, at=at)) for one, (at, row) in enumerate([(0.0, X), (9.0, Y)], 1)]
     serve(tmp_path, [*people, update("a", 9.1, tracklet(2, Y, at=9.1))])
     with Store(tmp_path / "identities.db", 3) as store:
-        (learnt,) = store.load().camera_means
+        (learnt,) = store.load().learnt.means
     assert (learnt.camera_id, learnt.people, learnt.mean.tolist()) == ("a", 2, [0.5, 0.5, 0.0])
 
 
@@ -135,10 +135,10 @@ def test_what_varies_is_stored_now_and_then_and_at_the_end(tmp_path):
             service = MatchService(Matcher(config, 64, store.load()), store, writer)
             for last in walks(300, start):
                 service.step([last])
-            kept.append(store.load().variation.changes)
+            kept.append(store.load().learnt.variation.changes)
             service.finish()
             state = store.load()
-            kept.append(state.variation.changes)
+            kept.append(state.learnt.variation.changes)
     assert kept == [256, 300, 556, 600]
     stored = {key: row for who, keys in state.identities for key, row in zip(keys, who.prototypes, strict=True)}
     plain = mean_embedding(last.tracklets[0].embeddings, np.ones(2, np.float32))
@@ -153,9 +153,9 @@ def test_what_varies_waits_while_the_disk_is_full(tmp_path):
         with full_disk(max(one.stat().st_size for one in tmp_path.glob("identities*"))):
             for one in walks(300):
                 service.step([one])
-        assert store.load().variation is None
+        assert store.load().learnt.variation is None
         service.save()
-        assert store.load().variation.changes == 256
+        assert store.load().learnt.variation.changes == 256
 
 
 def test_decisions_that_can_never_be_stored_are_told_at_the_end(tmp_path, caplog):

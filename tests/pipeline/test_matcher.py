@@ -9,7 +9,8 @@ import pytest
 from pipeline.config import MatcherConfig
 from pipeline.datatypes import Assignment, Confirmation, Expiry, Identity, Merge, TrackKey
 from pipeline.gallery import mean_embedding
-from pipeline.matcher import Matcher, MatcherState
+from pipeline.matcher import Matcher
+from pipeline.matcher_state import Knowledge, MatcherState
 from tests.fakes import tracklet, unit, update
 
 CONFIG = MatcherConfig(
@@ -362,11 +363,11 @@ def test_what_cameras_add_outlives_a_restart():
     known, learnt = Matcher(config, 256), {}
     for number, row in enumerate(tilted(people, 0)):
         outcome = known.step(update("a", float(number), tracklet(number + 1, row, at=float(number), closed=True)))
-        learnt |= {one.camera_id: one for one in outcome.learnt}
+        learnt |= {one.camera_id: one for one in outcome.learnt.means}
     assert [*learnt] == ["a"]
     gallery = known.gallery
     identities = tuple((gallery.get(one), gallery.keys(one)) for one in gallery.ids.tolist())
-    state = MatcherState(identities, next_identity_id=max(gallery.ids) + 1, camera_means=tuple(learnt.values()))
+    state = MatcherState(identities, next_identity_id=max(gallery.ids) + 1, learnt=Knowledge((*learnt.values(),)))
     again = tilted(people[100:101], 0)
     for after in (known, Matcher(config, 256, state)):
         (joined,) = of(Assignment, after.step(update("a", 500.0, tracklet(500, again[0], at=500.0))))
@@ -412,7 +413,7 @@ def test_what_varies_within_tracks_counts_less(weigh_variation):
     config = MatcherConfig(weigh_variation=weigh_variation, remove_camera_bias=False, forget_after_s=1e6)
     known = Matcher(config, 256)
     people = np.random.default_rng(0).standard_normal((800, 256)) / 16
-    varied = [outcome.varied for outcome in seen_and_gone(known, "a", people, 0.0, 1)]
+    varied = [outcome.learnt.variation for outcome in seen_and_gone(known, "a", people, 0.0, 1)]
     assert any(one is not None for one in varied) is weigh_variation
     plain = found_again(Matcher(MatcherConfig(remove_camera_bias=False, forget_after_s=1e6), 256), 1e5)
     later = found_again(known, 1e5)
@@ -428,7 +429,7 @@ def varied_site():
     [*seen_and_gone(known, "a", people, 0.0, 1)]
     ids = known.gallery.ids.tolist()
     identities = tuple((known.identity(one), known.gallery.keys(one)) for one in ids)
-    state = MatcherState(identities, next_identity_id=max(ids) + 1, variation=known.finish())
+    state = MatcherState(identities, next_identity_id=max(ids) + 1, learnt=known.finish())
     return known, varied_views(people, 1), state
 
 
@@ -465,7 +466,7 @@ def test_without_weighing_what_was_learnt_before_changes_nothing(varied_site):
     plain = restarted(state, weigh_variation=False)
     np.testing.assert_array_equal(plain.gallery.get(7).prototypes, state.identities[6][0].prototypes)
     [*seen_and_gone(plain, "a", np.random.default_rng(1).standard_normal((3, 256)) / 16, 1e5, 2)]
-    assert plain.finish() is None
+    assert plain.finish().variation is None
 
 
 def test_tracks_that_are_still_open_are_learnt_from():
@@ -475,7 +476,7 @@ def test_tracks_that_are_still_open_are_learnt_from():
     known.step(update("a", 10.0, *[viewed(number, one, 10.0) for number, one in enumerate(views, 1)]))
     known.step(update("a", 12.0, *[viewed(number, one, 12.0) for number, one in enumerate(views, 1)]))
     assert np.abs(known._looks.of("a", views[0]) - views[0]).max() > 0.01
-    assert known.finish() is None
+    assert known.finish().variation is None
 
 
 @pytest.mark.parametrize("end", ["a new epoch", "silence"])
@@ -484,14 +485,14 @@ def test_tracks_whose_end_nobody_told_are_learnt_from(end):
     views = varied_views(np.random.default_rng(0).standard_normal((5, 256)) / 16, 1)
     known.step(update("a", 10.0, *[viewed(number, one, 10.0) for number, one in enumerate(views, 1)]))
     known.step(update("a", 11.0, epoch=2) if end == "a new epoch" else update("b", 100.0))
-    assert known.finish().changes == 15
+    assert known.finish().variation.changes == 15
 
 
 def people_learnt(known, *updates):
     """How many people each camera counts after these."""
     learnt = {}
     for one in updates:
-        learnt |= {mean.camera_id: mean.people for mean in known.step(one).learnt}
+        learnt |= {mean.camera_id: mean.people for mean in known.step(one).learnt.means}
     return learnt
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pipeline.config import MatcherConfig
 from pipeline.datatypes import Assignment, Identity, Merge, TrackKey
 from pipeline.gallery import Gallery
-from pipeline.matcher import Matcher, MatcherState
+from pipeline.matcher import Matcher
+from pipeline.matcher_state import MatcherState
 from tests.fakes import tracklet, unit, update
 
 CONFIG = MatcherConfig(min_embeddings=3, new_below=0.5, merge_similarity=0.8, prototypes=4)

@@ -14,8 +14,10 @@ import pytest
 from pipeline.camera_bias import CameraMean
 from pipeline.datatypes import Assignment, Confirmation, Expiry, Identity, Merge, TrackKey
 from pipeline.errors import StoreError
+from pipeline.matcher_state import Knowledge
 from pipeline.store import Known, Store
 from pipeline.track_variation import Variation
+from pipeline.transitions import SPANS, Transition
 from tests.pipeline.disk import full_disk
 
 X, Y, Z = np.eye(3, dtype=np.float32)
@@ -145,19 +147,19 @@ def test_who_was_seen_together_survives_with_merges_carried_out(tmp_path):
 
 def test_what_cameras_add_survives_a_reopening_the_newest_of_each(tmp_path):
     with Store(path_of(tmp_path), 3) as store:
-        store.record([], [], learnt=[CameraMean("b", 1, X), CameraMean("a", 1, Y)])
-        store.record([], [], learnt=[CameraMean("b", 2, Z)])
-    found = [(one.camera_id, one.people, one.mean.tolist()) for one in load(tmp_path).camera_means]
+        store.record([], [], learnt=Knowledge((CameraMean("b", 1, X), CameraMean("a", 1, Y))))
+        store.record([], [], learnt=Knowledge((CameraMean("b", 2, Z),)))
+    found = [(one.camera_id, one.people, one.mean.tolist()) for one in load(tmp_path).learnt.means]
     assert found == [("a", 1, Y.tolist()), ("b", 2, Z.tolist())]
 
 
 def test_what_varies_within_tracks_survives_a_reopening(tmp_path):
-    assert load(tmp_path).variation is None
+    assert load(tmp_path).learnt.variation is None
     with Store(path_of(tmp_path), 3) as store:
-        store.record([], [], varied=Variation(5, np.eye(3, dtype=np.float32)))
-        store.record([], [], varied=Variation(7, np.arange(9, dtype=np.float32).reshape(3, 3)))
+        store.record([], [], learnt=Knowledge(variation=Variation(5, np.eye(3, dtype=np.float32))))
+        store.record([], [], learnt=Knowledge(variation=Variation(7, np.arange(9, dtype=np.float32).reshape(3, 3))))
         store.record([], [known(1)])
-    found = load(tmp_path).variation
+    found = load(tmp_path).learnt.variation
     assert (found.changes, found.squares.tolist()) == (7, np.arange(9).reshape(3, 3).tolist())
 
 
@@ -167,6 +169,27 @@ def test_a_damaged_variation_is_told(tmp_path, squares):
     with closing(sqlite3.connect(path_of(tmp_path))) as file, file:
         file.execute("INSERT INTO variation VALUES (0, 7, ?)", (squares,))
     with pytest.raises(StoreError, match="is damaged: "):
+        load(tmp_path)
+
+
+def test_how_long_ways_take_survives_a_reopening_the_newest_of_each(tmp_path):
+    few, many = np.ones(SPANS, np.float32), np.arange(SPANS, dtype=np.float32)
+    with Store(path_of(tmp_path), 3) as store:
+        ways = (Transition("a", "b", few, few), Transition("b", "a", few, few))
+        store.record([], [], learnt=Knowledge(transitions=ways))
+        store.record([], [], learnt=Knowledge(transitions=(Transition("a", "b", many, few),)))
+    found = {(way.came_from, way.came_to): way for way in load(tmp_path).learnt.transitions}
+    assert [*found] == [("a", "b"), ("b", "a")]
+    np.testing.assert_array_equal(found["a", "b"].chances, many)
+    np.testing.assert_array_equal(found["b", "a"].arrivals, few)
+
+
+@pytest.mark.parametrize("counts", [b"1234", np.full(SPANS, np.nan, np.float32).tobytes(), -np.ones(SPANS, np.float32)])
+def test_damaged_times_are_told(tmp_path, counts):
+    load(tmp_path)
+    with closing(sqlite3.connect(path_of(tmp_path))) as file, file:
+        file.execute("INSERT INTO transitions VALUES ('a', 'b', ?, ?)", (np.ones(SPANS, np.float32).tobytes(), counts))
+    with pytest.raises(StoreError, match="is damaged: the way from a to b has no 13 counts twice"):
         load(tmp_path)
 
 
@@ -245,7 +268,7 @@ DAMAGE = [
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_store_is_one_clear_error(tmp_path, damage):
     with Store(path_of(tmp_path), 3) as store:
-        store.record([assigned(1, 1)], [known(1), known(2)], [(1, 2)], [CameraMean("a", 1, X)])
+        store.record([assigned(1, 1)], [known(1), known(2)], [(1, 2)], Knowledge((CameraMean("a", 1, X),)))
     with closing(sqlite3.connect(path_of(tmp_path))) as file:
         file.executescript(damage)
     with pytest.raises(StoreError, match=r"identities.db: .*damaged: .*; restore a backup, or move it") as caught:

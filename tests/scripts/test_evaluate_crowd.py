@@ -8,7 +8,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from mspf.datasets import ImageList
 from tests.mspf.people import market
 
 ROOT = Path(__file__).parents[2]
@@ -21,35 +20,12 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("evaluate_crowd")
 
 
-def passed(script: ModuleType, people: int, noise: float) -> list:
-    """Each person before two cameras."""
+def people(count: int, noise: float) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """Each person before two cameras, three views of each: (person, camera), and unit rows."""
     draw = np.random.default_rng(0)
-    looks = draw.normal(size=(people, 64))
-    found = []
-    for person in range(people):
-        for camera in (1, 2):
-            views = looks[person] + noise * draw.normal(size=(3, 64))
-            views /= np.linalg.norm(views, axis=1, keepdims=True)
-            found.append(script.Passage(person + 1, camera, views.astype(np.float32)))
-    return found
-
-
-def test_a_track_is_what_one_camera_shows_of_a_person_and_distractors_are_left_out(script):
-    pids, camids = np.array([1, 1, 1, 2, 0, 1]), np.array([1, 1, 1, 1, 1, 2])
-    images = ImageList(tuple(Path(f"{row}.jpg") for row in range(6)), pids, camids)
-    kept = script.shown(images, views=2)
-    assert sorted(zip(kept.pids, kept.camids, strict=True)) == [(1, 1), (1, 1), (1, 2), (2, 1)]
-    tracks = script.passages(kept, np.arange(4, dtype=np.float32)[:, None])
-    assert sorted((one.person, one.camera, len(one.views)) for one in tracks) == [(1, 1, 2), (1, 2, 1), (2, 1, 1)]
-
-
-def test_a_crowd_is_of_so_many_people_with_all_their_tracks_and_drawn_by_its_seed(script):
-    tracks = passed(script, 10, 0.1)
-    chosen = [(one.person, one.camera) for one in script.crowd(tracks, 4, seed=0)]
-    assert len({person for person, _ in chosen}) == 4
-    assert len(chosen) == len(set(chosen)) == 8
-    assert chosen == [(one.person, one.camera) for one in script.crowd(tracks, 4, seed=0)]
-    assert chosen != [(one.person, one.camera) for one in script.crowd(tracks, 4, seed=1)]
+    looks = np.repeat(draw.normal(size=(count, 64)), 6, axis=0) + noise * draw.normal(size=(count * 6, 64))
+    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+    return [(person, camera) for person in range(count) for camera in (1, 2)], looks.astype(np.float32)
 
 
 def test_scores_are_of_tracks_and_of_pairs(script):
@@ -63,12 +39,34 @@ def test_scores_are_of_tracks_and_of_pairs(script):
 
 def test_people_who_differ_are_told_apart_and_lookalikes_are_not(script):
     def idf1(noise: float) -> float:
-        crowd = script.crowd(passed(script, 30, noise), 30, seed=0)
-        identities = script.identities(crowd, script.matcher_config(["remove_camera_bias=false"]))
-        return script.score(np.array([one.person for one in crowd]), identities).idf1
+        tracks, rows = people(30, noise)
+        passing = [
+            script.Passage(person, camera, 5.0 * at, 5.0 * at, (3 * at, 3 * at + 1, 3 * at + 2))
+            for at, (person, camera) in enumerate(tracks)
+        ]
+        config = script.matcher_config(["remove_camera_bias=false"], script.USUAL)
+        return script.score(np.array([one.person for one in passing]), script.identities(passing, rows, config)).idf1
 
     assert idf1(0.1) == 1.0
     assert idf1(3.0) < 0.7
+
+
+def test_when_people_pass_counts(script):
+    """Everybody walks from camera 1 to camera 2 in half a minute, and looks half like the one before."""
+    draw = np.random.default_rng(0)
+    looks = draw.normal(size=(200, 64))
+    looks = looks[1:] + looks[:-1]
+    rows = np.repeat(looks, 2, axis=0) + 0.9 * draw.normal(size=(398, 64))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    passing = [
+        script.Passage(row // 2, 1 + row % 2, *[40.0 * (row // 2) + 30.0 * (row % 2)] * 2, (row,)) for row in range(398)
+    ]
+
+    def idf1(weight: float) -> float:
+        config = script.matcher_config([f"transition_weight={weight}"], script.USUAL)
+        return script.score(np.array([one.person for one in passing]), script.identities(passing, rows, config)).idf1
+
+    assert idf1(0.15) > idf1(0) + 0.05
 
 
 def test_a_line_for_each_size_and_what_is_wrong_in_one(run: Callable[..., None], tmp_path, capsys):
@@ -77,7 +75,10 @@ def test_a_line_for_each_size_and_what_is_wrong_in_one(run: Callable[..., None],
     run("evaluate_crowd", *scored, "--people", 2, 3, "--seeds", 2)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" people")[0].split()[-1] for line in lines] == ["2", "3"]
+    run("evaluate_crowd", *scored, "--sequence", 1)
+    assert " sequence 1, 4 people, 8 tracks: IDF1 " in capsys.readouterr().out
     for wrong, words in (
+        (("--sequence", 2), "--sequence 2: .* has nobody of it in this split"),
         (("--people", 99), "--people 99: .* has"),
         (("--people", 2, "--set", "crowd=1"), "--set crowd=1: .*unknown field `crowd`"),
         (("--people", 2, "--set", "crowd_penalty"), "give KEY=VALUE"),
@@ -85,3 +86,10 @@ def test_a_line_for_each_size_and_what_is_wrong_in_one(run: Callable[..., None],
     ):
         with pytest.raises(SystemExit, match=f"^evaluate_crowd: .*{words}"):
             run("evaluate_crowd", *scored, *wrong)
+
+
+@pytest.mark.parametrize("asked", [(), ("--people", 2, "--sequence", 1)])
+def test_either_a_crowd_or_a_sequence_is_asked_for(run: Callable[..., None], asked, capsys):
+    with pytest.raises(SystemExit):
+        run("evaluate_crowd", "--weights", WEIGHTS, "--data", ".", *asked)
+    assert "give either --people or --sequence" in capsys.readouterr().err
