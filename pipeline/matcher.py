@@ -211,8 +211,8 @@ class Matcher:
         undecided = [key for key, track in tracks.items() if track.identity_id is None and self._has_evidence(track)]
         if not undecided:
             return []
-        ids, by_looks = self._candidates(undecided, tracks, visible, now)
-        similarity = by_looks + self._due(undecided, tracks, ids)
+        ids, by_looks, crowd = self._candidates(undecided, tracks, visible, now)
+        similarity = by_looks + self._due(undecided, tracks, ids, crowd)
         pairs = assign(1.0 - similarity, 1.0 - self._config.min_similarity)
         decisions: list[Decision] = []
         for row, key in enumerate(undecided):
@@ -230,15 +230,11 @@ class Matcher:
                 track.doubtful_since = now
         return decisions
 
-    def _due(self, undecided: Sequence[TrackKey], tracks: _Tracks, ids: NDArray[np.int64]) -> F32:
+    def _due(self, undecided: Sequence[TrackKey], tracks: _Tracks, ids: NDArray[np.int64], crowd: F32) -> F32:
         """(Q, C) what speaks for each, or against, by where and when they were last seen."""
         seen, weight = self.gallery.sightings(ids.tolist()), self._config.transition_weight
         came = [(key.camera_id, seen, tracks[key].tracklet.first_seen) for key in undecided]
-        return np.stack([self._transitions.due(*one, weight, self._crowd()) for one in came])
-
-    def _crowd(self) -> float:
-        """What a similarity is less worth among so many people."""
-        return taken_off(len(self.gallery), self._config.crowd_penalty)
+        return np.stack([self._transitions.due(*one, weight, row) for one, row in zip(came, crowd, strict=True)])
 
     def _learn_way(self, key: TrackKey, track: _OpenTrack, ids: NDArray[np.int64], by_looks: F32, best: int) -> None:
         """Learns where a newcomer came from; `by_looks` (C,) alone tells whether it is the `best` of these, if any."""
@@ -250,8 +246,11 @@ class Matcher:
 
     def _candidates(
         self, undecided: Sequence[TrackKey], tracks: _Tracks, visible: _Tracks, now: float
-    ) -> tuple[NDArray[np.int64], F32]:
-        """Whom (C,) each undecided track may join, and how like (Q, C) it is; -1 for whom it must not."""
+    ) -> tuple[NDArray[np.int64], F32, F32]:
+        """Whom (C,) each undecided track may join, how like (Q, C) it is, and what (Q, C) the crowd took off of that.
+
+        Alike by -1 is whom it must not join.
+        """
         camera = undecided[0].camera_id
         lost, elsewhere = self._lost(camera, tracks), self._elsewhere(camera, now)
         special = {one.identity_id for one in lost}.union(*elsewhere.values())
@@ -259,17 +258,18 @@ class Matcher:
         # For all others no more counts than looks and whether they are due.
         looks = self._looks.of(camera, np.stack([tracks[key].mean for key in undecided]))
         near = self.gallery.candidates(looks, len(undecided) + _DUE, special)
-        crowd = self._crowd()
-        similarity: F32 = self._doubted(camera, elsewhere, near) - np.float32(crowd)
+        similarity = self._doubted(camera, elsewhere, near)
+        crowd = np.full_like(similarity, taken_off(len(self.gallery), self._config.crowd_penalty))
         taken = {track.identity_id for track in visible.values()}
         for row, key in enumerate(undecided):
             track = tracks[key]
             met = {tracks[other].identity_id for other in track.rivals if other in tracks}
             barred = track.strangers | met | (set() if track.tracklet.closed else taken)
             goes_on = continuities(lost, near.ids, track.first_box, track.tracklet.first_seen)
-            similarity[row] += (self._config.continuity_bonus + crowd) * goes_on
+            crowd[row] *= 1 - goes_on
+            similarity[row] += self._config.continuity_bonus * goes_on - crowd[row]
             similarity[row, np.isin(near.ids, [who for who in barred if who is not None])] = -1.0
-        return near.ids, similarity
+        return near.ids, similarity, crowd
 
     def _doubted(self, camera_id: str, elsewhere: Mapping[str, set[int]], near: Candidates) -> F32:
         """(Q, C) similarities, less of who is seen elsewhere."""

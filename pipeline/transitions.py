@@ -75,23 +75,22 @@ class Transitions:
             self._chances[here] /= 2
             self._arrivals[here] /= 2
 
-    def due(self, camera_id: str, seen: Sightings, at: float, weight: float, crowd: float = 0.0) -> F32:
+    def due(self, camera_id: str, seen: Sightings, at: float, weight: float, crowd: F32) -> F32:
         """(N,) what is added to the similarity of each who may be a newcomer of `at`; below zero for who is not due.
 
         `weight` for each tenfold by which they are likelier than the average one known; but no more than `weight` for
         who surely comes, and nothing for who comes once in ten times, as where most newcomers are new to the site.
 
         Args:
-            crowd: what was taken off because so many people are known; it may be given back.
+            crowd: (N,) what was taken off because so many people are known; it may be given back.
         """
         here, row, span = self._cells(camera_id, seen, at)
         chances, arrivals = self._chances[here], self._arrivals[here]
         share = arrivals.sum() / max(chances.sum(), 1)
-        likelier = np.log10((arrivals + _ASSUMED) / (chances * share + _ASSUMED))
-        comes = (arrivals + _TRIED * share) / (chances + _TRIED)
-        most = weight * (1 + np.log10(np.maximum(comes, 1e-9))) + crowd
-        added = np.minimum(weight * np.maximum(likelier, _LEAST), np.maximum(most, 0))
-        return np.asarray(added[row, span], np.float32)
+        likelier = np.log10((arrivals + _ASSUMED) / (chances * share + _ASSUMED)).clip(min=_LEAST)
+        comes = np.log10(np.maximum((arrivals + _TRIED * share) / (chances + _TRIED), 1e-9))
+        most = np.maximum(weight * (1 + comes[row, span]) + crowd, 0)
+        return np.asarray(np.minimum(weight * likelier[row, span], most), np.float32)
 
     def _cells(self, camera_id: str, seen: Sightings, at: float) -> tuple[int, I64, I64]:
         """Row of the camera, and of each (N,) the row of where it was last seen and the span of the time since."""

@@ -28,7 +28,7 @@ def site(newcomers, known=(), walk_s=30.0, crowd=40):
 
 def due(ways, *sightings, camera="shop", crowd=10.0):
     """Decades by which each is likelier than others, the crowd being no limit."""
-    return ways.due(camera, seen(*sightings), 0.0, 1.0, crowd).tolist()
+    return ways.due(camera, seen(*sightings), 0.0, 1.0, np.full(len(sightings), crowd, np.float32)).tolist()
 
 
 def test_before_anybody_came_nobody_is_due():
@@ -120,5 +120,5 @@ def test_any_number_of_cameras_is_learnt_from():
         came_from = Sightings(names, np.array([(names.index(here) - 1) % 40]), np.array([-8.0]))
         for _ in range(20):
             ways.note(here, 0.0, everybody, came_from)
-    row = ways.due("cam7", Sightings(names, np.arange(40), np.full(40, -8.0)), 0.0, 0.15)
+    row = ways.due("cam7", Sightings(names, np.arange(40), np.full(40, -8.0)), 0.0, 0.15, np.zeros(40, np.float32))
     assert int(row.argmax()) == 6
