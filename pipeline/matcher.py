@@ -38,7 +38,6 @@ from pipeline.matcher_state import Knowledge, MatcherState, Outcome
 from pipeline.transitions import Transitions
 
 _NEVER = -1
-_NOBODY = -1
 _ABANDONED_S = 60.0
 _TOGETHER_S = 4.0  # shorter lets one wrong turn of a tracker part somebody from themselves for good
 _RECENT_S = 3.0
@@ -211,46 +210,54 @@ class Matcher:
         undecided = [key for key, track in tracks.items() if track.identity_id is None and self._has_evidence(track)]
         if not undecided:
             return []
-        ids, by_looks, crowd = self._candidates(undecided, tracks, visible, now)
-        similarity = by_looks + self._due(undecided, tracks, ids, crowd)
+        ids, looks = self._candidates(undecided, tracks, visible, now)
+        expected = np.stack([self._expected(key, tracks, ids) for key in undecided])
+        similarity: F32 = np.where(looks > -1, looks + expected, np.float32(-1))
         pairs = assign(1.0 - similarity, 1.0 - self._config.min_similarity)
         decisions: list[Decision] = []
         for row, key in enumerate(undecided):
             track, best = tracks[key], float(similarity[row].max(initial=-1.0))
-            column = pairs.get(row, _NOBODY)
-            if column != _NOBODY and (
+            column = pairs.get(row)
+            if column is not None and (
                 similarity[row, column] >= self._config.sure_similarity or self._must(track, now)
             ):
-                self._learn_way(key, track, ids, by_looks[row], column)
-                decisions.append(self._join(key, track, int(ids[column]), float(similarity[row, column]), now))
-            elif column == _NOBODY and self._is_somebody_new(track, best, now):
-                self._learn_way(key, track, ids, by_looks[row], _NOBODY)
-                decisions.append(self._join(key, track, None, float("nan"), now))
-            elif track.doubtful_since is None:
-                track.doubtful_since = now
+                who, similar = int(ids[column]), float(similarity[row, column])
+            elif column is None and self._is_somebody_new(track, best, now):
+                who, similar = None, float("nan")
+            else:
+                track.doubtful_since = now if track.doubtful_since is None else track.doubtful_since
+                continue
+            self._learn_way(key, track, ids, looks[row])
+            decisions.append(self._join(key, track, who, similar, now))
         return decisions
 
-    def _due(self, undecided: Sequence[TrackKey], tracks: _Tracks, ids: NDArray[np.int64], crowd: F32) -> F32:
-        """(Q, C) what speaks for each, or against, by where and when they were last seen."""
+    def _expected(self, key: TrackKey, tracks: _Tracks, ids: NDArray[np.int64]) -> F32:
+        """(C,) what speaks for each besides looks, or against: that a track goes on where this camera lost them, or
+        else where and when they were last seen. Both give back what the crowd takes off."""
+        camera, since, crowd = key.camera_id, tracks[key].tracklet.first_seen, self._crowd()
+        goes_on = continuities(self._lost(camera, tracks), ids, tracks[key].first_box, since)
+        place = (self._config.continuity_bonus + np.float32(crowd)) * goes_on
         seen, weight = self.gallery.sightings(ids.tolist()), self._config.transition_weight
-        came = [(key.camera_id, seen, tracks[key].tracklet.first_seen) for key in undecided]
-        return np.stack([self._transitions.due(*one, weight, row) for one, row in zip(came, crowd, strict=True)])
+        due = self._transitions.due(camera, seen, since, weight, crowd)
+        expected: F32 = np.where(place > 0, np.maximum(place, due), due)
+        return expected
 
-    def _learn_way(self, key: TrackKey, track: _OpenTrack, ids: NDArray[np.int64], by_looks: F32, best: int) -> None:
-        """Learns where a newcomer came from; `by_looks` (C,) alone tells whether it is the `best` of these, if any."""
-        if track.former_id is not None:  # was here before
+    def _crowd(self) -> float:
+        """What every similarity is less worth among so many people."""
+        return taken_off(len(self.gallery), self._config.crowd_penalty)
+
+    def _learn_way(self, key: TrackKey, track: _OpenTrack, ids: NDArray[np.int64], looks: F32) -> None:
+        """Learns where a newcomer came from whom looks (C,) alone give away, whatever was decided."""
+        if not self._config.transition_weight or track.former_id is not None:  # was here before
             return
-        sure = best >= 0 and by_looks[best] >= max(self._config.min_similarity, by_looks.max())
-        came_from = self.gallery.sightings([int(ids[best])]) if sure else None
+        sure = looks.max(initial=-1.0) >= self._config.min_similarity
+        came_from = self.gallery.sightings([int(ids[looks.argmax()])]) if sure else None
         self._transitions.note(key.camera_id, track.tracklet.first_seen, self.gallery.sightings(), came_from)
 
     def _candidates(
         self, undecided: Sequence[TrackKey], tracks: _Tracks, visible: _Tracks, now: float
-    ) -> tuple[NDArray[np.int64], F32, F32]:
-        """Whom (C,) each undecided track may join, how like (Q, C) it is, and what (Q, C) the crowd took off of that.
-
-        Alike by -1 is whom it must not join.
-        """
+    ) -> tuple[NDArray[np.int64], F32]:
+        """Whom (C,) each undecided track may join, and how like (Q, C) it looks; -1 for whom it must not."""
         camera = undecided[0].camera_id
         lost, elsewhere = self._lost(camera, tracks), self._elsewhere(camera, now)
         special = {one.identity_id for one in lost}.union(*elsewhere.values())
@@ -258,18 +265,14 @@ class Matcher:
         # For all others no more counts than looks and whether they are due.
         looks = self._looks.of(camera, np.stack([tracks[key].mean for key in undecided]))
         near = self.gallery.candidates(looks, len(undecided) + _DUE, special)
-        similarity = self._doubted(camera, elsewhere, near)
-        crowd = np.full_like(similarity, taken_off(len(self.gallery), self._config.crowd_penalty))
+        similarity: F32 = self._doubted(camera, elsewhere, near) - np.float32(self._crowd())
         taken = {track.identity_id for track in visible.values()}
         for row, key in enumerate(undecided):
             track = tracks[key]
             met = {tracks[other].identity_id for other in track.rivals if other in tracks}
             barred = track.strangers | met | (set() if track.tracklet.closed else taken)
-            goes_on = continuities(lost, near.ids, track.first_box, track.tracklet.first_seen)
-            crowd[row] *= 1 - goes_on
-            similarity[row] += self._config.continuity_bonus * goes_on - crowd[row]
             similarity[row, np.isin(near.ids, [who for who in barred if who is not None])] = -1.0
-        return near.ids, similarity, crowd
+        return near.ids, similarity
 
     def _doubted(self, camera_id: str, elsewhere: Mapping[str, set[int]], near: Candidates) -> F32:
         """(Q, C) similarities, less of who is seen elsewhere."""
@@ -314,8 +317,8 @@ class Matcher:
         if identity_id is None:
             identity_id, self._next_id = self._next_id, self._next_id + 1
             nothing = np.zeros((0, len(track.mean)), np.float32)
-            since = track.tracklet.first_seen
-            self.gallery.add(Identity(identity_id, nothing, since, now, frozenset(), False))
+            seen = (track.tracklet.first_seen, track.tracklet.last_seen)
+            self.gallery.add(Identity(identity_id, nothing, *seen, frozenset(), False))
         if key.camera_id not in self.gallery.get(identity_id).cameras:
             self._looks.meet(key.camera_id, track.mean)
         self._covisibility.note(key.camera_id, self._elsewhere(key.camera_id, now), identity_id)

@@ -6,7 +6,7 @@ Histograms of such times, taken from labels, are known to help as much as a bett
 et al., AAAI 2019, arXiv 1812.03282); here they come from newcomers whom their looks alone give away.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from pipeline.datatypes import F32, Sightings
 
+F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-_UP_TO_S = np.array([0.0, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560])  # ends of the spans that are told apart
+_UP_TO_S = np.array(
+    [-60, 0, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560]
+)  # spans end here; below the first a clock was set
 SPANS = len(_UP_TO_S) + 1
 _ASSUMED = 1.0  # newcomers, as expected, that count as seen in every cell: few say little
 _TRIED = 10.0  # chances, as average, that count as seen in every cell
 _MEMORY = 4000  # newcomers to a camera that count; of more the older count half, so that a site may change
 _LEAST = -1.0  # decades by which somebody may be less likely
 _TOLD = 16  # newcomers to a camera after which what was learnt of it is told for keeping
-_SAMPLE = 4096  # people known who are counted; of more every second, third, ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +43,7 @@ class Transition:
 
 
 class Transitions:
-    """Who is due in a camera, by where and when they were last seen. 104 bytes for each two cameras.
+    """Who is due in a camera, by where and when they were last seen. 224 bytes for each two cameras.
 
     Args:
         known: from before.
@@ -49,13 +51,13 @@ class Transitions:
 
     def __init__(self, known: Iterable[Transition] = ()) -> None:
         self._row: dict[str, int] = {}
-        self._chances: F32 = np.zeros((0, 0, SPANS), np.float32)
-        self._arrivals: F32 = np.zeros((0, 0, SPANS), np.float32)
-        self._newcomers: dict[str, int] = {}  # whose newcomers were not told yet
+        self._chances: F64 = np.zeros((0, 0, SPANS))
+        self._arrivals: F64 = np.zeros((0, 0, SPANS))
+        self._newcomers: dict[str, int] = {}  # since the older ones were halved
+        self._untold: dict[str, int] = {}
         for way in known:
-            self._rows([way.came_from, way.came_to])
-            cell = self._row[way.came_to], self._row[way.came_from]
-            self._chances[cell], self._arrivals[cell] = way.chances, way.arrivals
+            here, there = self._rows([way.came_to, way.came_from])
+            self._chances[here, there], self._arrivals[here, there] = way.chances, way.arrivals
 
     def note(self, camera_id: str, at: float, everybody: Sightings, came_from: Sightings | None) -> None:
         """Learns from somebody who came into a camera's view at `at`.
@@ -63,34 +65,37 @@ class Transitions:
         Args:
             came_from: where and when the one was last seen whom looks gave away; None for somebody new, or in doubt.
         """
-        step = len(everybody.camera) // _SAMPLE + 1
-        sample = Sightings(everybody.cameras, everybody.camera[::step], everybody.last_seen[::step])
-        here, row, span = self._cells(camera_id, sample, at)
-        np.add.at(self._chances[here], (row, span), step)
+        here, row, span = self._cells(camera_id, everybody, at)
+        apart = (row != here) | (everybody.last_seen < at)  # not those whom this camera saw beside the newcomer
+        cells = (row * SPANS + span)[apart]
+        chances = np.bincount(cells, minlength=len(self._chances) * SPANS)
+        self._chances[here] += chances.reshape(-1, SPANS)
         if came_from is not None:
             here, row, span = self._cells(camera_id, came_from, at)
-            np.add.at(self._arrivals[here], (row, span), 1)
+            self._arrivals[here, row, span] += 1
+        self._untold[camera_id] = self._untold.get(camera_id, 0) + 1
         self._newcomers[camera_id] = self._newcomers.get(camera_id, 0) + 1
-        if self._arrivals[here].sum() > _MEMORY:
+        if self._newcomers[camera_id] > _MEMORY:
+            self._newcomers[camera_id] //= 2
             self._chances[here] /= 2
             self._arrivals[here] /= 2
 
-    def due(self, camera_id: str, seen: Sightings, at: float, weight: float, crowd: F32) -> F32:
+    def due(self, camera_id: str, seen: Sightings, at: float, weight: float, crowd: float) -> F32:
         """(N,) what is added to the similarity of each who may be a newcomer of `at`; below zero for who is not due.
 
         `weight` for each tenfold by which they are likelier than the average one known; but no more than `weight` for
         who surely comes, and nothing for who comes once in ten times, as where most newcomers are new to the site.
 
         Args:
-            crowd: (N,) what was taken off because so many people are known; it may be given back.
+            crowd: what was taken off because so many people are known; it may be given back.
         """
         here, row, span = self._cells(camera_id, seen, at)
         chances, arrivals = self._chances[here], self._arrivals[here]
         share = arrivals.sum() / max(chances.sum(), 1)
         likelier = np.log10((arrivals + _ASSUMED) / (chances * share + _ASSUMED)).clip(min=_LEAST)
-        comes = np.log10(np.maximum((arrivals + _TRIED * share) / (chances + _TRIED), 1e-9))
-        most = np.maximum(weight * (1 + comes[row, span]) + crowd, 0)
-        return np.asarray(np.minimum(weight * likelier[row, span], most), np.float32)
+        comes = ((arrivals + _TRIED * share) / (chances + _TRIED)).clip(1e-9, 1)
+        most = np.maximum(weight * (1 + np.log10(comes)) + crowd, 0)
+        return np.asarray(np.minimum(weight * likelier, most)[row, span], np.float32)
 
     def _cells(self, camera_id: str, seen: Sightings, at: float) -> tuple[int, I64, I64]:
         """Row of the camera, and of each (N,) the row of where it was last seen and the span of the time since."""
@@ -108,13 +113,14 @@ class Transitions:
 
     def take_new(self, least: int = _TOLD) -> tuple[Transition, ...]:
         """What is known of the cameras that had so many newcomers since this was last told of them."""
-        told = [camera for camera, newcomers in sorted(self._newcomers.items()) if newcomers >= least]
+        told = [camera for camera, newcomers in sorted(self._untold.items()) if newcomers >= least]
         for camera in told:
-            del self._newcomers[camera]
-        return tuple(
-            Transition(other, camera, self._chances[here, there].copy(), self._arrivals[here, there].copy())
-            for camera in told
-            for here in [self._row[camera]]
-            for other, there in self._row.items()
-            if self._chances[here, there].any()
-        )
+            del self._untold[camera]
+        return tuple(way for camera in told for way in self._ways_to(camera))
+
+    def _ways_to(self, camera_id: str) -> Iterator[Transition]:
+        here = self._row[camera_id]
+        for other, there in self._row.items():
+            chances, arrivals = self._chances[here, there], self._arrivals[here, there]
+            if chances.any():
+                yield Transition(other, camera_id, chances.astype(np.float32), arrivals.astype(np.float32))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -172,6 +173,15 @@ def test_a_damaged_variation_is_told(tmp_path, squares):
         load(tmp_path)
 
 
+def test_where_somebody_was_seen_last_survives_a_reopening(tmp_path):
+    one = known(1, cameras="ab")
+    with Store(path_of(tmp_path), 3) as store:
+        for camera in ("a", "b"):
+            store.record([], [Known(replace(one.identity, last_camera=camera), one.keys)])
+    ((identity, _),) = load(tmp_path).identities
+    assert identity.last_camera == "b"
+
+
 def test_how_long_ways_take_survives_a_reopening_the_newest_of_each(tmp_path):
     few, many = np.ones(SPANS, np.float32), np.arange(SPANS, dtype=np.float32)
     with Store(path_of(tmp_path), 3) as store:
@@ -189,7 +199,7 @@ def test_damaged_times_are_told(tmp_path, counts):
     load(tmp_path)
     with closing(sqlite3.connect(path_of(tmp_path))) as file, file:
         file.execute("INSERT INTO transitions VALUES ('a', 'b', ?, ?)", (np.ones(SPANS, np.float32).tobytes(), counts))
-    with pytest.raises(StoreError, match="is damaged: the way from a to b has no 13 counts twice"):
+    with pytest.raises(StoreError, match="is damaged: the way from a to b has no 14 counts twice"):
         load(tmp_path)
 
 

@@ -28,7 +28,7 @@ def site(newcomers, known=(), walk_s=30.0, crowd=40):
 
 def due(ways, *sightings, camera="shop", crowd=10.0):
     """Decades by which each is likelier than others, the crowd being no limit."""
-    return ways.due(camera, seen(*sightings), 0.0, 1.0, np.full(len(sightings), crowd, np.float32)).tolist()
+    return ways.due(camera, seen(*sightings), 0.0, 1.0, crowd).tolist()
 
 
 def test_before_anybody_came_nobody_is_due():
@@ -106,11 +106,23 @@ def test_only_what_has_news_is_told():
     assert ways.take_new(1) == ()
 
 
-@pytest.mark.parametrize("crowd", [40, 20_000])
-def test_of_many_known_a_sample_is_counted(crowd):
-    comes, late = due(site(30, crowd=crowd), ("hall", -30.0), ("hall", -3000.0))
-    assert comes > 1
-    assert late < -0.9
+def test_a_camera_forgets_though_nobody_is_given_away():
+    ways = site(100)
+    for number in range(40_000):
+        ways.note("shop", 1e7 + number, seen(("hall", 1e7 + number - 3000)), None)
+    assert max(way.chances.max() for way in ways.take_new()) < 10_000
+
+
+def test_whom_a_camera_sees_beside_a_newcomer_is_nobody_who_might_have_come():
+    ways = Transitions()
+    ways.note("shop", 10.0, seen(("shop", 11.0), ("shop", 10.0), ("hall", 11.0), ("shop", 8.0)), None)
+    assert {way.came_from: way.chances.sum() for way in ways.take_new(1)} == {"hall": 1, "shop": 1}
+
+
+def test_nobody_is_due_by_a_clock_that_was_set_back():
+    back, now = due(site(100, walk_s=-1.0), ("hall", 3600.0), ("hall", 1.0))
+    assert now > 1
+    assert back == 0
 
 
 def test_any_number_of_cameras_is_learnt_from():
@@ -120,5 +132,5 @@ def test_any_number_of_cameras_is_learnt_from():
         came_from = Sightings(names, np.array([(names.index(here) - 1) % 40]), np.array([-8.0]))
         for _ in range(20):
             ways.note(here, 0.0, everybody, came_from)
-    row = ways.due("cam7", Sightings(names, np.arange(40), np.full(40, -8.0)), 0.0, 0.15, np.zeros(40, np.float32))
+    row = ways.due("cam7", Sightings(names, np.arange(40), np.full(40, -8.0)), 0.0, 0.15, 0.0)
     assert int(row.argmax()) == 6
