@@ -232,8 +232,11 @@ class Matcher:
         return decisions
 
     def _expected(self, key: TrackKey, tracks: _Tracks, ids: NDArray[np.int64]) -> F32:
-        """(C,) what speaks for each besides looks, or against: that a track goes on where this camera lost them, or
-        else where and when they were last seen. Both give back what the crowd takes off."""
+        """(C,) what speaks for each besides looks, or against.
+
+        That the track goes on where this camera lost them, or where and when they were last seen, whichever says more;
+        both give back what the crowd takes off.
+        """
         camera, since, crowd = key.camera_id, tracks[key].tracklet.first_seen, self._crowd()
         goes_on = continuities(self._lost(camera, tracks), ids, tracks[key].first_box, since)
         place = (self._config.continuity_bonus + np.float32(crowd)) * goes_on
