@@ -2,8 +2,8 @@
 
 Somebody who comes into a camera's view was last seen a while ago in some camera: mostly in one of a few, so many
 seconds ago. Counted over a site's newcomers, that says who is due now, and nobody has to say where cameras stand.
-Histograms of such times, taken from labels, are known to help as much as a better network (spatial-temporal re-ID, Wang
-et al., AAAI 2019, arXiv 1812.03282); here they come from newcomers whom their looks alone give away.
+Histograms of such times, taken from labels, are known to help much (spatial-temporal re-ID, Wang et al., AAAI 2019, arXiv
+1812.03282); here they come from newcomers whom their looks alone give away.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,9 +16,7 @@ from pipeline.datatypes import F32, Sightings
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-_UP_TO_S = np.array(
-    [-60, 0, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560]
-)  # spans end here; below the first a clock was set
+_UP_TO_S = np.array([-60, 0, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560])  # before the first: a clock was set
 SPANS = len(_UP_TO_S) + 1
 _ASSUMED = 1.0  # newcomers, as expected, that count as seen in every cell: few say little
 _TRIED = 10.0  # chances, as average, that count as seen in every cell
@@ -66,13 +64,12 @@ class Transitions:
             came_from: where and when the one was last seen whom looks gave away; None for somebody new, or in doubt.
         """
         here, row, span = self._cells(camera_id, everybody, at)
-        apart = (row != here) | (everybody.last_seen < at)  # not those whom this camera saw beside the newcomer
-        cells = (row * SPANS + span)[apart]
-        chances = np.bincount(cells, minlength=len(self._chances) * SPANS)
+        beside = (row == here) & (everybody.last_seen >= at)  # may not be the newcomer
+        chances = np.bincount((row * SPANS + span)[~beside], minlength=len(self._chances) * SPANS)
         self._chances[here] += chances.reshape(-1, SPANS)
         if came_from is not None:
             here, row, span = self._cells(camera_id, came_from, at)
-            self._arrivals[here, row, span] += 1
+            self._arrivals[here, row, span] += (row != here) | (came_from.last_seen < at)
         self._untold[camera_id] = self._untold.get(camera_id, 0) + 1
         self._newcomers[camera_id] = self._newcomers.get(camera_id, 0) + 1
         if self._newcomers[camera_id] > _MEMORY:

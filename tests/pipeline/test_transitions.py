@@ -116,7 +116,9 @@ def test_a_camera_forgets_though_nobody_is_given_away():
 def test_whom_a_camera_sees_beside_a_newcomer_is_nobody_who_might_have_come():
     ways = Transitions()
     ways.note("shop", 10.0, seen(("shop", 11.0), ("shop", 10.0), ("hall", 11.0), ("shop", 8.0)), None)
-    assert {way.came_from: way.chances.sum() for way in ways.take_new(1)} == {"hall": 1, "shop": 1}
+    ways.note("shop", 10.0, seen(("shop", 10.0)), seen(("shop", 10.0)))
+    told = {way.came_from: (way.chances.sum(), way.arrivals.sum()) for way in ways.take_new(1)}
+    assert told == {"hall": (1, 0), "shop": (1, 0)}
 
 
 def test_nobody_is_due_by_a_clock_that_was_set_back():
