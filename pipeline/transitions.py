@@ -2,8 +2,8 @@
 
 Somebody who comes into a camera's view was last seen a while ago in some camera: mostly in one of a few, so many
 seconds ago. Counted over a site's newcomers, that says who is due now, and nobody has to say where cameras stand.
-Histograms of such times, taken from labels, are known to help much (spatial-temporal re-ID, Wang et al., AAAI 2019, arXiv
-1812.03282); here they come from newcomers whom their looks alone give away.
+Histograms of such times, taken from labels, are known to help much (spatial-temporal re-ID, Wang et al., AAAI 2019,
+arXiv 1812.03282); here they come from newcomers whom their looks alone give away.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from pipeline.datatypes import F32, Sightings
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-_UP_TO_S = np.array([-60, 0, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560])  # before the first: a clock was set
+_UP_TO_S = np.array([-60, 0, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560])  # before: a clock was set
 SPANS = len(_UP_TO_S) + 1
 _ASSUMED = 1.0  # newcomers, as expected, that count as seen in every cell: few say little
 _TRIED = 10.0  # chances, as average, that count as seen in every cell

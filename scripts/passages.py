@@ -60,28 +60,30 @@ def passages(images: ImageList, times: F64, views: int) -> tuple[ImageList, list
 
     Distractors (pid 0 and below) and images whose time (N,) is not a number are left out.
     """
+    timed = (images.pids > 0) & ~np.isnan(times)
     drawn = np.random.default_rng(0).permutation(len(images))
-    images, times = images.where(~(left_out := (images.pids <= 0) | np.isnan(times))), times[~left_out]
-    drawn = (np.cumsum(~left_out) - 1)[drawn[~left_out[drawn]]]
-    order = np.lexsort((times, images.camids, images.pids))
-    facts = np.stack([images.pids, images.camids])[:, order]
-    begins = np.any(np.diff(facts) != 0, axis=0) | (np.diff(times[order]) > GAP_S)
-    track = np.empty(len(images), np.int64)
-    track[order] = np.cumsum(np.r_[False, begins])[: len(order)]
+    track = _tracks(images, times)
     shown = defaultdict(list)
-    for row in drawn:
+    for row in drawn[timed[drawn]]:
         if len(shown[track[row]]) < views:
             shown[track[row]].append(row)
     kept = np.isin(np.arange(len(images)), [row for rows in shown.values() for row in rows])
     place = np.cumsum(kept) - 1
     found = []
     for number, rows in sorted(shown.items()):
-        all_of_it, one = times[track == number], rows[0]
-        span = (float(all_of_it.min()), float(all_of_it.max()))
-        found.append(
-            Passage(int(images.pids[one]), int(images.camids[one]), *span, tuple(sorted(place[rows].tolist())))
-        )
+        when, who = times[timed & (track == number)], (int(images.pids[rows[0]]), int(images.camids[rows[0]]))
+        found.append(Passage(*who, float(when.min()), float(when.max()), tuple(sorted(place[rows].tolist()))))
     return images.where(kept), found
+
+
+def _tracks(images: ImageList, times: F64) -> NDArray[np.int64]:
+    """(N,) numbers of tracks, by person, camera and time."""
+    order = np.lexsort((times, images.camids, images.pids))
+    changes = (np.diff(images.pids[order]) != 0) | (np.diff(images.camids[order]) != 0)
+    begins = np.r_[False, changes | (np.diff(times[order]) > GAP_S)][: len(order)]
+    track = np.empty(len(order), np.int64)
+    track[order] = np.cumsum(begins)
+    return track
 
 
 def crowd(passed: Sequence[Passage], people: int, seed: int) -> list[Passage]:
