@@ -211,7 +211,7 @@ class Matcher:
         if not undecided:
             return []
         ids, looks = self._candidates(undecided, tracks, visible, now)
-        expected = np.stack([self._expected(key, tracks, ids) for key in undecided])
+        expected = self._expected(undecided, tracks, ids)
         similarity: F32 = np.where(looks > -1, looks + expected, np.float32(-1))
         pairs = assign(1.0 - similarity, 1.0 - self._config.min_similarity)
         decisions: list[Decision] = []
@@ -231,18 +231,21 @@ class Matcher:
             decisions.append(self._join(key, track, who, similar, now))
         return decisions
 
-    def _expected(self, key: TrackKey, tracks: _Tracks, ids: NDArray[np.int64]) -> F32:
-        """(C,) what speaks for each besides looks, or against.
+    def _expected(self, undecided: Sequence[TrackKey], tracks: _Tracks, ids: NDArray[np.int64]) -> F32:
+        """(Q, C) what speaks for each besides looks, or against.
 
         That the track goes on where this camera lost them, or where and when they were last seen, whichever says more;
         both give back what the crowd takes off.
         """
-        camera, since, crowd = key.camera_id, tracks[key].tracklet.first_seen, self._crowd()
-        goes_on = continuities(self._lost(camera, tracks), ids, tracks[key].first_box, since)
-        place = (self._config.continuity_bonus + np.float32(crowd)) * goes_on
-        seen, weight = self.gallery.sightings(ids.tolist()), self._config.transition_weight
-        due = self._transitions.due(camera, seen, since, weight, crowd)
-        expected: F32 = np.where(place > 0, np.maximum(place, due), due)
+        camera, crowd, weight = undecided[0].camera_id, self._crowd(), self._config.transition_weight
+        lost, seen = self._lost(camera, tracks), self.gallery.sightings(ids.tolist())
+        expected = np.zeros((len(undecided), len(ids)), np.float32)
+        for row, key in enumerate(undecided):
+            since = tracks[key].tracklet.first_seen
+            goes_on = continuities(lost, ids, tracks[key].first_box, since)
+            place = (self._config.continuity_bonus + np.float32(crowd)) * goes_on
+            due = self._transitions.due(camera, seen, since, weight, crowd)
+            expected[row] = np.where(place > 0, np.maximum(place, due), due)
         return expected
 
     def _crowd(self) -> float:
