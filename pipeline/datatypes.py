@@ -130,10 +130,13 @@ class Tracklet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, eq=False
         shapes = self.embeddings.shape, self.quality.shape, self.box_xyxy.shape
         if self.embeddings.ndim != 2 or shapes[1:] != ((len(self.embeddings),), (4,)):
             raise ValueError(f"expected embeddings (K, D), quality (K,) and box (4,), got {shapes}")
+        parts = (self.embeddings, self.quality, self.box_xyxy)
+        if not all(np.isfinite(part).all() for part in parts) or not math.isfinite(self.first_seen + self.last_seen):
+            raise ValueError(f"track {self.track_id} has numbers that are not finite")
 
 
 class CameraUpdate(Message, frozen=True, eq=False):
-    """One processed frame of a camera: all its open tracklets and those that closed.
+    """One processed frame of a camera: the tracklets seen in it and those that closed.
 
     Attributes:
         epoch: start of the worker that numbered the tracks; a later epoch closes all tracks of an earlier one.
@@ -146,6 +149,10 @@ class CameraUpdate(Message, frozen=True, eq=False):
     captured_at: float
     arrived_at: float
     tracklets: tuple[Tracklet, ...]
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.captured_at):
+            raise ValueError(f"a frame of {self.camera_id} was captured at {self.captured_at}")
 
 
 class CameraState(Message, frozen=True, eq=False):

@@ -33,7 +33,7 @@ class Detector:
         EngineFailure: the file is no detector, or knows no class "person".
     """
 
-    def __init__(self, engine: engines.Engine, source: str, min_score: float = 0.2) -> None:
+    def __init__(self, engine: engines.Engine, source: str, min_score: float = DetectorConfig().min_score) -> None:
         self.engine = engine
         self.min_score = min_score
         self._source = source
@@ -92,7 +92,7 @@ class Detector:
     def _people(self, rows: F32, scale: float, image_hw: tuple[int, int]) -> Detections:
         """One picture's rows of the head as boxes in its own pixels."""
         boxes, score = _decode(rows, self._person)
-        keep = score >= self.min_score
+        keep = (score >= self.min_score) & np.isfinite(boxes).all(1)
         boxes, score = boxes[keep], score[keep]
         sizes = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
         kept = np.array(cv2.dnn.NMSBoxes(sizes.tolist(), score.tolist(), 0.0, MAX_IOU), np.intp)

@@ -39,11 +39,12 @@ from pipeline.transitions import Transitions
 
 _NEVER = -1
 _ABANDONED_S = 60.0
-_TOGETHER_S = 4.0  # shorter lets one wrong turn of a tracker part somebody from themselves for good
+_TOGETHER_S = 3.0  # shorter lets one wrong turn of a tracker part somebody from themselves for good
 _RECENT_S = 3.0
 _NOW_S = 1.0  # so recent a sighting is of now
 _YOUNG_S = 30.0  # up to here every view may show an identity to be a known one; later where views have doubled
 _DUE = 16  # people known, of those most like a newcomer, who may be due where the most alike are not
+_TOLD_EVERY_S = 60.0  # somebody in view for long is kept as seen no longer ago than this
 _FORGOTTEN_AT_ONCE = 256  # of more, as after a long stop, the rest is next
 
 
@@ -55,6 +56,7 @@ class _OpenTrack:
         mean: (D,) of its embeddings, as its camera shows them.
         rivals: open tracks that its camera saw at the same moment, and since when.
         strangers: identities of rivals seen beside it for long enough to be sure that they are two people.
+        told_at: when the last sighting of its identity was told for keeping.
     """
 
     tracklet: Tracklet
@@ -66,6 +68,7 @@ class _OpenTrack:
     rivals: dict[TrackKey, float] = field(default_factory=dict)
     strangers: set[int] = field(default_factory=set)
     first_box: F32 = field(default_factory=lambda: np.zeros(4, np.float32))
+    told_at: float = 0.0
 
     def seen_as(self, now: float) -> int | None:
         """Its identity, when it was seen just now."""
@@ -104,6 +107,7 @@ class Matcher:
         self._looks = Looks(config, dimension, state.learnt.means, state.learnt.variation)
         self._weigh_anew()
         self._last_sweep = -np.inf
+        self._began = np.inf
 
     def step(self, update: CameraUpdate) -> Outcome:
         """What one camera's frame leads to. An update of an epoch that has ended leads to nothing."""
@@ -122,7 +126,6 @@ class Matcher:
         }
         decisions: list[Decision] = []
         self._part_twins(visible)
-        self._note_company(tracks, visible, now)
         decisions += self._match(tracks, visible, now)
         self._note_company(tracks, visible, now)
         described = self._describe(tracks)
@@ -135,6 +138,7 @@ class Matcher:
             for key, track in visible.items()
         )
         changed = {done.identity_id for done in decisions} | {tracks[key].identity_id for key in described}
+        changed |= _to_be_told(tracks, now)
         current = tuple(sorted(who for who in changed if who is not None and who in self.gallery))
         learnt = Knowledge(self._looks.take_new_means(), self._looks.take_new_variation(), self._transitions.take_new())
         return Outcome(tuple(decisions), seen, current, self._company.take_new(), learnt)
@@ -164,7 +168,7 @@ class Matcher:
             if key not in tracks:
                 known = self._decided[update.camera_id].pop(key, None)
                 tracks[key] = _OpenTrack(tracklet, known if known in self.gallery else None)
-                tracks[key].first_box = tracklet.box_xyxy
+                tracks[key].first_box, tracks[key].told_at = tracklet.box_xyxy, update.captured_at
             track = tracks[key]
             if len(tracklet.embeddings) and (tracklet.seq > track.tracklet.seq or not len(track.mean)):
                 track.mean = mean_embedding(tracklet.embeddings, tracklet.quality)
@@ -355,7 +359,8 @@ class Matcher:
             track.rivals = {other: since for other, since in met.items() if other in tracks}
             for other, since in track.rivals.items():
                 who = tracks[other].identity_id
-                if who is not None and other in visible and now - since >= _TOGETHER_S:
+                together = key in visible and other in visible
+                if who is not None and together and now - since >= _TOGETHER_S:
                     track.strangers.add(who)
             if track.identity_id is not None:
                 self._company.note(track.identity_id, track.strangers)
@@ -373,7 +378,7 @@ class Matcher:
             other, similarity = self._most_like(who, track, key.camera_id, now)
             newer = self.gallery.get(max(who, other))
             least = merges_from(self._config.merge_similarity, len(self.gallery), self._config.crowd_penalty)
-            if similarity < least or now - newer.first_seen > self._config.merge_within_s:
+            if not similarity >= least or now - newer.first_seen > self._config.merge_within_s:
                 continue
             alone = len(self.gallery.keys(who)) == 1
             if young or alone or self._fit(track, key) >= least:  # else it may be somebody else's
@@ -402,6 +407,8 @@ class Matcher:
             for track in tracks.values():
                 if track.identity_id == replaces:
                     track.identity_id = identity_id
+                if track.former_id == replaces:
+                    track.former_id = identity_id
                 if replaces in track.strangers:
                     track.strangers = track.strangers - {replaces} | {identity_id}
         for decided in self._decided.values():
@@ -427,7 +434,8 @@ class Matcher:
 
     def _sweep(self, now: float) -> list[Decision]:
         """Forgets, once a second, who was not seen for long, and the longest unseen of too many."""
-        if now - self._last_sweep < 1.0:
+        self._began = min(self._began, now)
+        if -_ABANDONED_S < now - self._last_sweep < 1.0:  # longer ago than that, a clock was set back
             return []
         self._last_sweep = now
         self._weigh_anew()
@@ -438,6 +446,8 @@ class Matcher:
             if now - since > _ABANDONED_S:
                 self._decided[camera] = {}
         in_use = {track.identity_id for tracks in self._open.values() for track in tracks.values()}
+        if now - self._began <= _ABANDONED_S:  # they may be in view of cameras not heard of since a restart
+            in_use |= {who for decided in self._decided.values() for who in decided.values()}
         longest = self.gallery.longest_unseen(_FORGOTTEN_AT_ONCE + len(in_use))
         idle = [who for who in longest if who not in in_use][:_FORGOTTEN_AT_ONCE]
         surplus = max(0, len(self.gallery) - self._config.max_identities)
@@ -456,6 +466,14 @@ class Matcher:
 
 def _is_power_of_two(number: int) -> bool:
     return number & (number - 1) == 0
+
+
+def _to_be_told(tracks: _Tracks, now: float) -> set[int | None]:
+    """Whose last sighting is to be kept now: of tracks that end, and once in a while of those that go on."""
+    due = [track for track in tracks.values() if track.tracklet.closed or now - track.told_at >= _TOLD_EVERY_S]
+    for track in due:
+        track.told_at = now
+    return {track.identity_id for track in due}
 
 
 def _views(tracks: Iterable[_OpenTrack]) -> list[F32]:

@@ -1,17 +1,20 @@
 """Frames of several cameras to tracklets: one batched detector call and one batched re-ID call a step."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.config import Site
-from pipeline.datatypes import CameraUpdate, Detections, Frame, Track
+from pipeline.datatypes import F32, CameraUpdate, Detections, Frame, Track
 from pipeline.detector import Detector
 from pipeline.embedder import Crop, Embedder
 from pipeline.quality import box_quality, sharpness
 from pipeline.tracker import CameraTracker, Tracked
 from pipeline.tracklets import TrackletBook
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +50,7 @@ class Worker:
         self._trackers: dict[str, CameraTracker] = {}
         self._books: dict[str, TrackletBook] = {}
         self._last: dict[str, Frame] = {}
+        self._warned = False
         self.counts = StepCounts({}, {})
 
     def step(self, frames: Sequence[Frame]) -> list[CameraUpdate]:
@@ -70,7 +74,7 @@ class Worker:
         splits = [
             one
             for one, embedding in zip(chosen, embeddings, strict=True)
-            if self._books[one.camera_id].add(one.track, embedding, one.quality)
+            if self._sound(embedding) and self._books[one.camera_id].add(one.track, embedding, one.quality)
         ]
         tracked = [self._split(frame, seen, splits) for frame, seen in zip(frames, tracked, strict=True)]
         self.counts = StepCounts(
@@ -83,6 +87,14 @@ class Worker:
         """Closes the tracks of a camera that has ended; [] when none is open."""
         closed = self._trackers[camera_id].close() if camera_id in self._trackers else ()
         return [self._update(self._last[camera_id], Tracked((), closed))] if closed else []
+
+    def _sound(self, embedding: F32) -> bool:
+        """Whether an embedding (D,) is one: where half precision overflows, it is not, and would resemble everybody."""
+        sound = bool(np.isfinite(embedding).all())
+        if not sound and not self._warned:
+            log.warning("reid.model: gave numbers that are not finite; such crops are left out. Try precision: f32")
+            self._warned = True
+        return sound
 
     def _track(self, frame: Frame, detections: Detections) -> Tracked:
         if frame.camera_id not in self._trackers:

@@ -120,6 +120,12 @@ def test_low_scores_other_classes_and_repeats_are_dropped() -> None:
     np.testing.assert_allclose(found.score, [0.9])
 
 
+def test_boxes_that_are_not_finite_are_dropped() -> None:
+    rows = [[0, 0, np.nan, 9, 0.9, 0], [0, 0, 9, 9, np.nan, 0], [0, 0, np.inf, 9, 0.9, 0], [0, 0, 9, 9, 0.5, 0]]
+    (found,) = Detector(FakeEngine(always(rows)), "fake").detect([picture(64, 64)])
+    np.testing.assert_allclose(found.score, [0.5])
+
+
 def test_a_raw_head_of_many_classes_gives_its_people() -> None:
     columns = np.array([[10, 20, 8, 16, 0.1, 0.9], [11, 20, 8, 16, 0.0, 0.8], [40, 40, 8, 8, 0.9, 0.0]]).T
     metadata = {"task": "detect", "imgsz": "[64, 64]", "names": "{0: 'car', 1: 'person'}"}

@@ -566,3 +566,39 @@ def test_a_track_that_ended_soon_after_it_met_another_may_have_followed_the_othe
     known.step(update("a", 0.2, tracklet(1, X, at=0.2), tracklet(2, X, at=0.2, count=0)))
     known.step(update("a", 0.4, tracklet(1, X, at=0.3, closed=True), tracklet(2, X, at=0.4, count=0)))
     assert who(known.step(update("a", 0.6, tracklet(2, X, at=0.6)))) == {2: 1}
+
+
+def test_who_is_still_in_view_is_not_forgotten_by_a_restart():
+    config = msgspec.structs.replace(CONFIG, forget_after_s=10.0)
+    known = Identity(1, np.stack([X]), 0.0, 50.0, frozenset({"a"}), True, "a")
+    key = TrackKey("a", 1, 1)
+    after = matcher(config, MatcherState(((known, (key,)),), {key: 1}, 2))
+    assert not of(Expiry, after.step(update("b", 70.0, tracklet(1, Y, at=70.0)))), "a has not been heard of yet"
+    assert who(after.step(update("a", 71.0, tracklet(1, X, at=71.0)))) == {1: 1}
+    later = matcher(config, MatcherState(((known, (key,)),), {key: 1}, 2))
+    later.step(update("b", 70.0))
+    assert of(Expiry, later.step(update("b", 140.0))), "a is not heard of any more"
+
+
+def test_a_long_stay_without_a_new_view_is_kept_once_a_minute_and_at_its_end():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    kept = [at for at in range(1, 150) if known.step(update("a", at, tracklet(1, X, at=at))).changed]
+    assert kept == [1, 60, 120]  # confirmed, and twice since it came
+    assert known.step(update("a", 150.0, tracklet(1, X, at=149.0, closed=True))).changed == (1,)
+
+
+def test_two_who_were_seen_at_one_moment_only_are_not_parted_while_one_of_them_is_out_of_sight():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0), tracklet(2, Y, at=0.0)))
+    parted = [known.step(update("a", at, tracklet(1, X, at=0.0), tracklet(2, Y, at=at))).parted for at in range(1, 9)]
+    assert not any(parted)
+    both = [known.step(update("a", at, tracklet(1, X, at=at), tracklet(2, Y, at=at))).parted for at in range(9, 14)]
+    assert ((1, 2) in sum(both, ())) or ((2, 1) in sum(both, ()))
+
+
+def test_a_clock_that_is_set_back_does_not_stop_forgetting():
+    config = msgspec.structs.replace(CONFIG, max_identities=1)
+    known = matcher(config)
+    known.step(update("a", 1e6, tracklet(1, X, at=1e6, closed=True)))
+    assert of(Expiry, known.step(update("b", 5.0, tracklet(1, Y, at=5.0)))), "one too many"

@@ -1,5 +1,7 @@
 """Frames of several cameras to tracklets."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -103,3 +105,13 @@ def test_a_camera_that_ends_closes_its_tracks_and_leaves_the_others():
 
 def test_a_camera_that_never_delivered_has_nothing_to_close():
     assert made()[0].finish("a") == []
+
+
+def test_a_descriptor_that_is_not_finite_is_left_out_and_told_once(caplog):
+    worker, finder, describer = made()
+    red = describer.function
+    broken = replace(describer, function=lambda crops: np.where(crops.mean() > 0, np.nan, red(crops)))
+    worker = Worker(SITE, 3, Detector(finder, "finder"), Embedder(broken, "describer"))
+    (update,) = walk(worker, a=stripes(RED, 20))
+    assert [len(one.embeddings) for one in update.tracklets] == [0]
+    assert [record.message.split(":")[0] for record in caplog.records] == ["reid.model"]
