@@ -38,6 +38,8 @@ class Job:
         cameras: those that a worker serves; all of them for the others.
         number: of the worker.
         epoch: of the tracks that a worker numbers; grows from start to start.
+        utc: UTC seconds at the zero of this machine's monotonic clock, measured once a run: one clock for all cameras
+            and restarts, whatever is done to the machine's.
         positions: where each camera goes on, by id; one that is not there begins with frame 0.
     """
 
@@ -48,6 +50,7 @@ class Job:
     number: int = 0
     video: bool = False
     epoch: int = 0
+    utc: float = 0.0
     positions: Mapping[str, Position] = field(default_factory=dict)
 
 

@@ -43,6 +43,8 @@ class Outbox:
 class CameraDesk:
     """One camera of a live worker: its capture, its counters, and what was last told of it.
 
+    `now` is of the monotonic clock.
+
     Args:
         lost_after_s: a camera that is down closes its tracks after so long without a frame.
     """
@@ -60,7 +62,7 @@ class CameraDesk:
         if state.changes == self._told:
             return None
         self._told = state.changes
-        return CameraState(self.capture.camera.id, now, state.up, state.reason)
+        return CameraState(self.capture.camera.id, self.capture.utc + now, state.up, state.reason)
 
     def is_over(self, now: float) -> bool:
         """Whether nothing will go on where the last frame ended: a file is at its end, or a camera down for long."""
@@ -99,7 +101,7 @@ def run(job: Job) -> None:
     networks = load_networks(job.site)
     worker = Worker(job.site, job.epoch, networks.detector, networks.embedder)
     with ExitStack() as stack:
-        captures = [LiveCapture(one, wake.set, job.positions.get(one.id, Position())) for one in job.cameras]
+        captures = [LiveCapture(one, wake.set, job.positions.get(one.id, Position()), job.utc) for one in job.cameras]
         lost_after_s = job.site.tracker.lost_after_s
         desks = {one.camera.id: CameraDesk(stack.enter_context(one), lost_after_s) for one in captures}
         outbox = Outbox(stack.enter_context(Sender(context, zmq.PUSH, job.addresses.tracklets, HIGH_WATER)))
@@ -122,7 +124,7 @@ def run(job: Job) -> None:
 
 def serve(worker: Worker, desks: dict[str, CameraDesk], outbox: Outbox, views: Sender | None) -> None:
     """Handles the newest frame of each camera, and closes the tracks of those that are over."""
-    now = time.time()
+    now = time.monotonic()
     over = [camera_id for camera_id, desk in desks.items() if desk.is_over(now)]
     for desk in desks.values():
         if change := desk.state_change(now):
@@ -139,5 +141,5 @@ def serve(worker: Worker, desks: dict[str, CameraDesk], outbox: Outbox, views: S
 
 
 def _worker_report(number: int, desks: dict[str, CameraDesk]) -> WorkerReport:
-    now = time.time()
+    now = time.monotonic()
     return WorkerReport(number, os.getpid(), rss_mb(), {one: desk.report(now) for one, desk in desks.items()})

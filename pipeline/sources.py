@@ -226,17 +226,21 @@ class LiveCapture:
     Args:
         notify: called after each new picture and each change of state, from the thread.
         position: where to go on; what a file would have shown meanwhile is passed over.
+        utc: seconds at the zero of the monotonic clock, the same for all cameras of a run; a clock that is set back
+            must not stop the trackers.
     """
 
-    def __init__(self, camera: CameraConfig, notify: Callable[[], None], position: Position = _BEGINNING) -> None:
+    def __init__(
+        self, camera: CameraConfig, notify: Callable[[], None], position: Position = _BEGINNING, utc: float = 0.0
+    ) -> None:
         self.camera = camera
         self._position = position
+        self.utc = utc
         self.state = CaptureState()
         self._notify = notify
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._newest: tuple[int, float, Picture] | None = None
-        self._utc = time.time() - time.monotonic()  # fixed: a clock that is set back must not stop the trackers
 
     def take(self) -> Frame | None:
         """The newest frame that was not taken yet, or None."""
@@ -246,7 +250,7 @@ class LiveCapture:
             return None
         index, arrived, picture = newest
         age_s = time.monotonic() - arrived
-        return Frame(self.camera.id, index, self._utc + arrived, time.time() - age_s, picture.bgr())
+        return Frame(self.camera.id, index, self.utc + arrived, time.time() - age_s, picture.bgr())
 
     def __enter__(self) -> Self:
         self.state.captured = self._position.index_at(time.monotonic())

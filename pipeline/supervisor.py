@@ -161,7 +161,8 @@ class Supervisor:
         sockets = Path(tempfile.mkdtemp(prefix="mspf-"))
         names = ("tracklets", "identities", "telemetry", "views")
         addresses = Addresses(*(f"ipc://{sockets / name}" for name in names))
-        job = Job(self._site, self._out, addresses, self._site.cameras, video=self._video)
+        utc = time.time() - time.monotonic()
+        job = Job(self._site, self._out, addresses, self._site.cameras, video=self._video, utc=utc)
         ids = [camera.id for camera in self._site.cameras]
         self._courses = {one: Course(frames_written(self._out, one)) for one in ids}
         children = [_Child(spec, self._brief) for spec in processes.process_table(job)]

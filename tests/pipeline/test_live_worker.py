@@ -58,3 +58,12 @@ def test_a_camera_that_is_down_is_over_only_when_it_was_seen_and_then_silent_for
     assert (desk.is_over(101.9), desk.is_over(102.1)) == (False, True)
     desk.capture.state.up = True
     assert not desk.is_over(200.0)
+
+
+def test_a_camera_that_came_up_says_when_by_the_clock_of_its_run():
+    capture = LiveCapture(CameraConfig("a", "rtsp://127.0.0.1:1/"), lambda: None, utc=1e6)
+    desk = CameraDesk(capture, lost_after_s=2.0)
+    assert desk.state_change(5.0) is None
+    capture.state.up, capture.state.changes = True, 1
+    change = desk.state_change(5.0)
+    assert (change.at, change.up) == (1e6 + 5.0, True)

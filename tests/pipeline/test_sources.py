@@ -227,6 +227,15 @@ def test_a_live_file_is_played_to_its_end_and_the_newest_picture_is_kept(tmp_pat
     assert state.changes == 2
 
 
+def test_the_times_of_a_live_camera_are_of_the_clock_that_its_run_was_given(tmp_path):
+    came = threading.Event()
+    before = time.monotonic()
+    with LiveCapture(camera(write_clip(tmp_path / "a.mp4", noise(6), fps=60)), came.set, utc=1e6) as capture:
+        while (frame := capture.take()) is None:
+            came.wait(1.0)
+    assert 1e6 + before <= frame.captured_at <= 1e6 + time.monotonic()
+
+
 def test_a_live_file_goes_on_where_it_would_be_by_now(tmp_path):
     changed = threading.Event()
     path = write_clip(tmp_path / "a.mp4", [picture((0, 0, 160, 120, (10 * one, 0, 0))) for one in range(20)], fps=2)
