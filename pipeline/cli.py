@@ -114,7 +114,9 @@ def _replay(site: Site, out: Path, video: bool) -> Summary:
 
 
 def _live(site: Site, out: Path, video: bool, seconds: float | None) -> Summary:
+    from engines.cache import network_sha256
     from pipeline.build import prepare
+    from pipeline.embedder import resolve_reid
     from pipeline.export_detector import resolve_detector
     from pipeline.processes import log_to
     from pipeline.supervisor import Supervisor
@@ -125,7 +127,8 @@ def _live(site: Site, out: Path, video: bool, seconds: float | None) -> Summary:
     site = msgspec.structs.replace(site, detector=detector)
     prepare(site, partial(log_to, out / "pipeline.log", "prepare"))
     with _progress() as show:
-        return Supervisor(site, out, video=video, seconds=seconds, on_progress=show).run()
+        network = network_sha256(resolve_reid(site.reid.model))
+        return Supervisor(site, out, network=network, video=video, seconds=seconds, on_progress=show).run()
 
 
 class _Screen:

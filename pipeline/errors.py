@@ -6,6 +6,7 @@ PipelineError
 ├── EngineFailure    a network file: missing, of the wrong kind, not runnable here
 ├── WireError        a message that is truncated or of another schema version
 └── StoreError       the run directory or the identity store cannot be written or read
+    └── DiskError    for now: the disk is full, or fails
 
 Every message says what, where, which value and what to do, in one line.
 """
@@ -33,3 +34,7 @@ class WireError(PipelineError):
 
 class StoreError(PipelineError):
     """The run directory or the identity store cannot be written or read."""
+
+
+class DiskError(StoreError):
+    """The disk is full or fails, which may pass: trying again can help."""

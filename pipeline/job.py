@@ -40,6 +40,7 @@ class Job:
         epoch: of the tracks that a worker numbers; grows from start to start.
         utc: UTC seconds at the zero of this machine's monotonic clock, measured once a run: one clock for all cameras
             and restarts, whatever is done to the machine's.
+        network: digest of the network that describes people.
         positions: where each camera goes on, by id; one that is not there begins with frame 0.
     """
 
@@ -51,6 +52,7 @@ class Job:
     video: bool = False
     epoch: int = 0
     utc: float = 0.0
+    network: str = ""
     positions: Mapping[str, Position] = field(default_factory=dict)
 
 

@@ -102,7 +102,8 @@ class _Desk:
 
     def _start(self, dimension: int) -> MatchService:
         config, path = self._job.site.matcher, self._job.out / "identities.db"
-        store = self._stack.enter_context(Store(path, dimension, bias_removed=config.remove_camera_bias))
+        store = Store(path, dimension, bias_removed=config.remove_camera_bias, network=self._job.network)
+        self._stack.enter_context(store)
         service = MatchService(Matcher(config, dimension, store.load()), store, self._writer)
         log.info("matcher: %d identities known", service.known)
         return service

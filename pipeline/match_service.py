@@ -13,6 +13,8 @@ from pipeline.store import Known, Store
 
 log = logging.getLogger(__name__)
 
+_TRY_AGAIN_S = 1.0
+
 
 class MatchService:
     """Decisions that are stored before they are told. While the store cannot be written they wait in memory."""
@@ -26,6 +28,7 @@ class MatchService:
         self._parted: list[tuple[int, int]] = []
         self._learnt = NOTHING
         self._failing = False
+        self._tried_at = 0.0
 
     @property
     def unsaved(self) -> int:
@@ -50,7 +53,8 @@ class MatchService:
             self._touched.update(outcome.changed)
             self._parted += outcome.parted
             self._learnt = self._learnt.updated(outcome.learnt)
-        self.save()
+        if not self._failing or time.monotonic() - self._tried_at >= _TRY_AGAIN_S:
+            self.save()
         answers = []
         for update, outcome in zip(updates, outcomes, strict=True):
             answers.append(_answer(update, outcome))
@@ -62,9 +66,10 @@ class MatchService:
         return answers
 
     def save(self) -> None:
-        """Commits what waits; a store that fails is reported once and tried again at the next step."""
-        if not (self._unsaved or self._touched or self._parted or self._learnt):
+        """Commits what waits; a store that fails is reported once."""
+        if not self._waits:
             return
+        self._tried_at = time.monotonic()
         gallery = self._matcher.gallery
         known = [
             Known(self._matcher.identity(who), gallery.keys(who)) for who in sorted(self._touched) if who in gallery
@@ -84,12 +89,17 @@ class MatchService:
         self._parted.clear()
         self._learnt = NOTHING
 
+    @property
+    def _waits(self) -> bool:
+        return bool(self._unsaved or self._touched or self._parted or self._learnt)
+
     def finish(self) -> None:
         """Commits what waits, for the last time, and what was learnt; what cannot be is told."""
         self._learnt = self._learnt.updated(self._matcher.finish())
         self.save()
-        if self._unsaved:
-            log.error("identity store: %d decisions could not be written and are lost", len(self._unsaved))
+        if self._waits:
+            lost = f"{len(self._unsaved)} decisions and what {len(self._touched)} people looked like"
+            log.error("identity store: %s could not be written and are lost", lost)
 
 
 def _answer(update: CameraUpdate, outcome: Outcome) -> CameraIdentities:

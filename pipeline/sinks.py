@@ -1,4 +1,4 @@
-"""The run directory: events.jsonl, tracks/<camera>.txt and summary.json. A full disk delays lines, it loses none."""
+"""The run directory: events.jsonl, tracks/<camera>.txt and summary.json. A full disk delays lines, and loses none yet."""
 
 import fcntl
 import logging
@@ -39,7 +39,10 @@ class AppendFile:
 
     Args:
         fresh: start empty instead of after what is there, whose last line is cut off when a crash left half of it.
-        pending_limit: bytes kept for a full disk; beyond them lines are lost, and that is told.
+        pending_limit: bytes kept for a full disk; the newest lines beyond them are lost, and that is told.
+
+    Attributes:
+        lost_bytes: how many so far.
     """
 
     def __init__(self, path: Path, *, fresh: bool, pending_limit: int = _PENDING_LIMIT) -> None:
@@ -61,20 +64,22 @@ class AppendFile:
             while self._pending:
                 del self._pending[: os.write(self._file, self._pending)]
             if self._failing:
-                log.warning("%s: writing again, nothing is missing", self._path)
+                missing = f"{self.lost_bytes} bytes are" if self.lost_bytes else "nothing is"
+                log.warning("%s: writing again, %s missing", self._path, missing)
             self._failing = False
         except OSError as error:
             if not self._failing:
                 log.error("%s: cannot write: %s; lines are kept until there is space", self._path, error.strerror)
             self._failing = True
             if len(self._pending) > self._pending_limit:
-                self._lose(self._pending.find(b"\n") + 1)  # half of the first line may be in the file already
+                first = self._pending.find(b"\n") + 1  # half of it may be in the file already
+                self._lose(max(first, self._pending.rfind(b"\n", 0, self._pending_limit) + 1))
 
     def _lose(self, start: int) -> None:
-        lost = len(self._pending) - start
-        self.lost_bytes += lost
+        if not self.lost_bytes:
+            log.error("%s: more cannot be kept; from here on lines are lost", self._path)
+        self.lost_bytes += len(self._pending) - start
         del self._pending[start:]
-        log.error("%s: %d bytes could not be written and are lost", self._path, lost)
 
     def __enter__(self) -> Self:
         try:
@@ -87,8 +92,9 @@ class AppendFile:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self.flush()
-        if self._pending:
-            self._lose(0)
+        self.lost_bytes += len(self._pending)
+        if self.lost_bytes:
+            log.error("%s: %d bytes could not be written and are lost", self._path, self.lost_bytes)
         os.close(self._file)
 
 

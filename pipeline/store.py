@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 
 from pipeline.camera_bias import CameraMean
-from pipeline.datatypes import F32, Assignment, Decision, Expiry, Identity, Merge, TrackKey
-from pipeline.errors import StoreError
+from pipeline.datatypes import F32, Assignment, Confirmation, Decision, Expiry, Identity, Merge, TrackKey
+from pipeline.errors import DiskError, StoreError
 from pipeline.matcher_state import NOTHING, Knowledge, MatcherState
 from pipeline.track_variation import Variation
 from pipeline.transitions import SPANS, Transition
@@ -73,15 +73,18 @@ class Store:
         path: the database file, made when missing.
         dimension: D; a store of another descriptor length is refused.
         bias_removed: whether prototypes are without what their camera adds; a store of others is refused.
+        network: digest of the network that describes; a store of another one's descriptors is refused. "" is not asked.
 
     Raises:
         StoreError: on opening, when the file is not such a store or cannot be written.
+        DiskError: on opening, when the disk is full.
     """
 
-    def __init__(self, path: Path, dimension: int, *, bias_removed: bool = True) -> None:
+    def __init__(self, path: Path, dimension: int, *, bias_removed: bool = True, network: str = "") -> None:
         self._path = path
         self._dimension = dimension
         self._bias = "removed" if bias_removed else "left"
+        self._network = network
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
@@ -97,10 +100,10 @@ class Store:
                 self._check(
                     "camera bias", self._bias, "set matcher.remove_camera_bias back, or use another run directory"
                 )
+                if self._network:
+                    self._check("network", self._network[:16], "set reid.model back, or use another run directory")
             except sqlite3.Error as error:
-                raise StoreError(
-                    f"{self._path}: cannot open the identity store: {error}; check path and space"
-                ) from error
+                raise _unopened(self._path, error) from error
             undo.pop_all()
         return self
 
@@ -207,7 +210,11 @@ class Store:
                     decision.decided_at,
                 ),
             )
+        elif isinstance(decision, Confirmation):
+            self._confirm(decision.identity_id)
         elif isinstance(decision, Merge):
+            if self._is_confirmed(decision.replaces):
+                self._confirm(decision.identity_id)
             self._end(decision.replaces, decision.identity_id, decision.decided_at)
             for column in ("one", "other"):
                 query = f"UPDATE OR REPLACE parted SET {column} = ? WHERE {column} = ?"
@@ -217,6 +224,18 @@ class Store:
             for table, column in (("tracks", "identity_id"), ("parted", "one"), ("parted", "other")):
                 query = f"{_SAME} DELETE FROM {table} WHERE {column} IN (SELECT who FROM same)"
                 self._db.execute(query, (decision.identity_id,))
+
+    def _confirm(self, identity_id: int) -> None:
+        """Counts somebody, also one who ended before they could be stored."""
+        self._db.execute(
+            "INSERT INTO identities (identity_id, confirmed) VALUES (?, 1)"
+            " ON CONFLICT (identity_id) DO UPDATE SET confirmed = 1",
+            (identity_id,),
+        )
+
+    def _is_confirmed(self, identity_id: int) -> bool:
+        query = "SELECT 1 FROM identities WHERE identity_id = ? AND confirmed"
+        return self._db.execute(query, (identity_id,)).fetchone() is not None
 
     def _end(self, identity_id: int, became: int | None, at: float) -> None:
         """Ends an identity and frees its prototypes.
@@ -289,6 +308,13 @@ class Store:
         found = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0]
         if found != value:
             raise StoreError(f"{self._path}: {name} is {found}, expected {value}; {advice}")
+
+
+def _unopened(path: Path, error: sqlite3.Error) -> StoreError:
+    if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return DiskError(f"{path}: cannot open the identity store: {error}; free space there")
+    advice = "restore a backup, or move it away to begin anew" if path.is_file() else "check the path"
+    return StoreError(f"{path}: cannot open the identity store: {error}; {advice}")
 
 
 def _packed(numbers: F32) -> bytes:

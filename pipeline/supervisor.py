@@ -130,6 +130,7 @@ class Supervisor:
 
     Args:
         out: run directory; identities found there are known again.
+        network: digest of the network that describes people; identities of another one are refused.
         seconds: longest duration, None for no end.
         on_progress: called about twice a second with each camera's counters and the number of identities.
     """
@@ -139,12 +140,14 @@ class Supervisor:
         site: Site,
         out: Path,
         *,
+        network: str = "",
         video: bool = False,
         seconds: float | None = None,
         on_progress: Progress | None = None,
     ) -> None:
         self._site = site
         self._out = out
+        self._network = network
         self._video = video
         self._seconds = seconds
         self._on_progress = on_progress
@@ -162,7 +165,15 @@ class Supervisor:
         names = ("tracklets", "identities", "telemetry", "views")
         addresses = Addresses(*(f"ipc://{sockets / name}" for name in names))
         utc = time.time() - time.monotonic()
-        job = Job(self._site, self._out, addresses, self._site.cameras, video=self._video, utc=utc)
+        job = Job(
+            self._site,
+            self._out,
+            addresses,
+            self._site.cameras,
+            video=self._video,
+            utc=utc,
+            network=self._network,
+        )
         ids = [camera.id for camera in self._site.cameras]
         self._courses = {one: Course(frames_written(self._out, one)) for one in ids}
         children = [_Child(spec, self._brief) for spec in processes.process_table(job)]

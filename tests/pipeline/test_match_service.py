@@ -86,6 +86,20 @@ def test_while_the_disk_is_full_decisions_wait_and_are_told_and_later_stored(tmp
     assert len(told) == 2
 
 
+def test_people_who_come_and_are_forgotten_while_the_disk_is_full_are_counted(tmp_path):
+    directions = np.eye(64, dtype=np.float32)
+    config = msgspec.structs.replace(CONFIG, forget_after_s=10.0)
+    with Store(tmp_path / "identities.db", 64) as store, RunWriter(tmp_path, ["a"], fresh=True) as writer:
+        service = MatchService(Matcher(config, 64), store, writer)
+        with full_disk(max(one.stat().st_size for one in tmp_path.glob("identities*"))):
+            for at in (0.0, 2.0):
+                service.step([update("a", at, tracklet(1, directions[0], at=at, closed=at > 0))])
+            service.step([update("a", 60.0)])
+            assert service.known == 0
+        service.save()
+        assert service.identities == 1
+
+
 def test_a_step_of_no_updates_does_nothing(tmp_path):
     with Store(tmp_path / "identities.db", 3) as store, RunWriter(tmp_path, ["a"], fresh=True) as writer:
         service = MatchService(Matcher(CONFIG, 3), store, writer)
@@ -164,4 +178,4 @@ def test_decisions_that_can_never_be_stored_are_told_at_the_end(tmp_path, caplog
         with full_disk(max(one.stat().st_size for one in tmp_path.glob("identities*"))):
             service.step([update("a", 0.0, tracklet(1, np.eye(64, dtype=np.float32)[0], at=0.0))])
             service.finish()
-    assert "identity store: 1 decisions could not be written and are lost" in caplog.messages
+    assert "identity store: 1 decisions and what 1 people looked like could not be written and are lost" in caplog.messages

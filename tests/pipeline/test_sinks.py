@@ -63,7 +63,11 @@ def test_what_exceeds_the_memory_for_unwritten_lines_is_dropped_by_whole_lines_a
         file.write("end\n")
     assert path.read_text() == "12345\nabcdefghi\nend\n"
     assert file.lost_bytes == 20
-    assert any("20 bytes could not be written and are lost" in message for message in caplog.messages)
+    assert f"{path}: more cannot be kept; from here on lines are lost" in caplog.messages
+    assert caplog.messages[-2:] == [
+        f"{path}: writing again, 20 bytes are missing",
+        f"{path}: 20 bytes could not be written and are lost",
+    ]
 
 
 def test_half_a_line_that_a_crash_left_is_cut_off(tmp_path):

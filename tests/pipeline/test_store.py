@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.camera_bias import CameraMean
 from pipeline.datatypes import Assignment, Confirmation, Expiry, Identity, Merge, TrackKey
-from pipeline.errors import StoreError
+from pipeline.errors import DiskError, StoreError
 from pipeline.matcher_state import Knowledge
 from pipeline.store import Known, Store
 from pipeline.track_variation import Variation
@@ -219,6 +219,14 @@ def test_the_count_holds_confirmed_people_once_the_forgotten_included(tmp_path):
         assert store.count() == 2
 
 
+def test_people_who_were_confirmed_and_ended_before_they_could_be_stored_are_counted_once(tmp_path):
+    with Store(path_of(tmp_path), 3) as store:
+        ends = [Confirmation(1, 0.0), Merge(2, 1, 0.9, 1.0), Expiry(2, 2.0), Confirmation(3, 0.0), Expiry(3, 2.0)]
+        store.record(ends, [])
+        assert store.count() == 2
+        assert store.load().identities == ()
+
+
 def test_an_identity_that_ended_leaves_no_prototypes(tmp_path):
     with Store(path_of(tmp_path), 3) as store:
         store.record([], [known(one) for one in (1, 2, 3)])
@@ -248,8 +256,19 @@ def test_a_store_of_another_descriptor_length_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [None, b"not a database, but long enough to have a header" * 4])
 def test_what_is_no_store_is_refused(tmp_path, content):
     path_of(tmp_path).mkdir() if content is None else path_of(tmp_path).write_bytes(content)
-    with pytest.raises(StoreError, match=r"cannot open the identity store: .*; check path and space"):
+    advice = "check the path" if content is None else "restore a backup, or move it away to begin anew"
+    with pytest.raises(StoreError, match=f"cannot open the identity store: .*; {advice}"):
         load(tmp_path)
+
+
+def test_a_store_of_another_network_is_refused_and_one_of_an_unknown_network_taken_over(tmp_path):
+    load(tmp_path)
+    for network in ("a" * 64, "a" * 64, ""):
+        with Store(path_of(tmp_path), 3, network=network):
+            pass
+    refused = pytest.raises(StoreError, match="network is a{16}, expected b{16}; set reid.model back, or use another")
+    with refused, Store(path_of(tmp_path), 3, network="b" * 64):
+        pass
 
 
 DAMAGE = [
@@ -311,7 +330,7 @@ def test_on_a_full_disk_nothing_is_half_written_and_later_everything_is(tmp_path
 
 
 def test_a_full_disk_at_the_start_is_told(tmp_path):
-    with full_disk(100), pytest.raises(StoreError, match="check path and space"):
+    with full_disk(100), pytest.raises(DiskError, match="cannot open the identity store: .*; free space there"):
         load(tmp_path)
 
 
