@@ -87,14 +87,17 @@ def _follow(site: Site, out: Path, *, replay: bool, video: bool, seconds: float 
     summary = _replay(site, out, video) if replay else _live(site, out, video, seconds)
     seen = any(camera.frames for camera in summary.cameras.values())
     try:
-        write_json(out / "summary.json", summary)
-        if site.truth and seen:
+        if seen or not (out / "summary.json").exists():  # nothing must not replace something
+            write_json(out / "summary.json", summary)
+        if site.truth and seen and not summary.interrupted:
             summary.evaluation = evaluate_run(out, Path(site.truth))
             write_json(out / "summary.json", summary)
     finally:
         _show(summary, out)
     if not seen:
         raise SourceError(f"no camera delivered a frame in {summary.seconds:.0f} s; the lines above, if any, say why")
+    if summary.interrupted:
+        raise typer.Exit(130)
 
 
 def _make(out: Path) -> None:
@@ -114,9 +117,8 @@ def _replay(site: Site, out: Path, video: bool) -> Summary:
 
 
 def _live(site: Site, out: Path, video: bool, seconds: float | None) -> Summary:
-    from engines.cache import network_sha256
     from pipeline.build import prepare
-    from pipeline.embedder import resolve_reid
+    from pipeline.embedder import reid_digest
     from pipeline.export_detector import resolve_detector
     from pipeline.processes import log_to
     from pipeline.supervisor import Supervisor
@@ -127,7 +129,7 @@ def _live(site: Site, out: Path, video: bool, seconds: float | None) -> Summary:
     site = msgspec.structs.replace(site, detector=detector)
     prepare(site, partial(log_to, out / "pipeline.log", "prepare"))
     with _progress() as show:
-        network = network_sha256(resolve_reid(site.reid.model))
+        network = reid_digest(site.reid.model)
         return Supervisor(site, out, network=network, video=video, seconds=seconds, on_progress=show).run()
 
 

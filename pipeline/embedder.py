@@ -10,6 +10,7 @@ import numpy as np
 
 import engines
 from engines import cuda, cuda_crops
+from engines.cache import network_sha256
 from engines.cuda import DeviceArray
 from engines.loading import BACKENDS
 from pipeline.config import ReidConfig
@@ -37,6 +38,11 @@ def resolve_reid(model: str) -> Path:
     if path.suffix.lower() != ".onnx":
         raise ConfigError(f"reid.model: {model!r} is neither default, {', '.join(SHIPPED_REID)} nor an .onnx file")
     return path
+
+
+def reid_digest(model: str) -> str:
+    """Digest of the file that `model` names: descriptors of files with another one cannot be compared."""
+    return network_sha256(resolve_reid(model))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

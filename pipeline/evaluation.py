@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from pipeline.datatypes import F32
 from pipeline.geometry import iou
+from pipeline.matcher_state import survivors
 
 _MIN_IOU = 0.5
 
@@ -53,13 +54,12 @@ class Scores(msgspec.Struct, frozen=True):
 
 
 def merged(identity: NDArray[np.int64], became: Mapping[int, int]) -> NDArray[np.int64]:
-    """Identities with every merge carried out, chains followed."""
-    final = {}
-    for start in became:
-        end = start
-        while end in became:
-            end = became[end]
-        final[start] = end
+    """Identities with every merge carried out.
+
+    Raises:
+        ValueError: a chain of merges leads back to its start.
+    """
+    final = survivors(became)
     return np.array([final.get(int(one), int(one)) for one in identity], np.int64)
 
 

@@ -72,3 +72,20 @@ class MatcherState:
     next_identity_id: int = 1
     parted: tuple[tuple[int, int], ...] = ()
     learnt: Knowledge = NOTHING
+
+
+def survivors(became: Mapping[int, int]) -> dict[int, int]:
+    """Each merged identity to the one that goes on, chains of merges followed.
+
+    Raises:
+        ValueError: a chain leads back to its start.
+    """
+    ends = {}
+    for start in became:
+        end, steps = start, 0
+        while end in became:
+            end, steps = became[end], steps + 1
+            if steps > len(became):
+                raise ValueError(f"identity {start} became itself")
+        ends[start] = end
+    return ends

@@ -19,6 +19,7 @@ import psutil
 from pipeline.annotate import Mosaic, VideoWriter
 from pipeline.config import Site
 from pipeline.datatypes import CameraIdentities, CameraState, Detections, Frame
+from pipeline.embedder import reid_digest
 from pipeline.errors import SourceError, StoreError
 from pipeline.match_service import MatchService
 from pipeline.matcher import Matcher
@@ -26,12 +27,20 @@ from pipeline.networks import load_networks
 from pipeline.results import Summary, camera_summary
 from pipeline.sinks import RunWriter
 from pipeline.sources import FileReplay
-from pipeline.store import Store
+from pipeline.store import Store, is_of_a_live_run
 from pipeline.telemetry import CameraCounters, Latencies
 from pipeline.worker import Worker
 
 log = logging.getLogger(__name__)
 
+_REPLACED = (
+    "identities.db",
+    "identities.db-wal",
+    "identities.db-shm",
+    "summary.json",
+    "evaluation.json",
+    "mosaic.mp4",
+)
 _SAME_MOMENT_S = 0.02  # frames of different cameras this close share a step
 _BATCH = 4  # frames in a call of the detector: a quarter less core time each than alone, and more save little
 _AHEAD = 1  # batches that are detected while an earlier one is matched
@@ -41,7 +50,7 @@ Progress = Callable[[Mapping[str, CameraCounters], int], None]
 
 
 class Replay:
-    """One replay of a site of files into a run directory, whatever an earlier run left there replaced.
+    """One replay of a site of files into a run directory, whatever an earlier replay left there replaced.
 
     Args:
         video: also write mosaic.mp4.
@@ -57,29 +66,50 @@ class Replay:
         self._counters = {one: CameraCounters() for one in self._ids}
         self._last_index: dict[str, int] = {}  # of each camera whose end was read
         self._latencies = Latencies()
+        self._interrupted = False
 
     def run(self) -> Summary:
-        """Replays everything.
+        """Replays everything, or what there is until Ctrl-C.
 
         Raises:
             EngineFailure: a network cannot be loaded or run.
-            StoreError: the run directory cannot be written.
+            StoreError: the run directory cannot be written, or is a live run's.
         """
-        for old in ("identities.db", "identities.db-wal", "identities.db-shm", "summary.json", "mosaic.mp4"):
-            (self._out / old).unlink(missing_ok=True)
+        self._make_room()
         networks = load_networks(self._site, replay=True)
         embedder = networks.embedder
         worker = Worker(self._site, 0, networks.detector, embedder)
         with ExitStack() as stack:
             writer = stack.enter_context(RunWriter(self._out, self._ids, fresh=True))
             config, path = self._site.matcher, self._out / "identities.db"
-            store = stack.enter_context(Store(path, embedder.dimension, bias_removed=config.remove_camera_bias))
+            store = Store(
+                path,
+                embedder.dimension,
+                bias_removed=config.remove_camera_bias,
+                network=reid_digest(self._site.reid.model),
+                replayed=True,
+            )
+            stack.enter_context(store)
             service = MatchService(Matcher(config, embedder.dimension), store, writer)
             mosaic = Mosaic(self._ids) if self._video else None
             film = stack.enter_context(VideoWriter(self._out / "mosaic.mp4", mosaic.size_wh)) if mosaic else None
             started = time.monotonic()
-            self._play(_detected(worker, self._steps(writer)), worker, service, mosaic, film)
+            try:
+                self._play(_detected(worker, self._steps(writer)), worker, service, mosaic, film)
+            except KeyboardInterrupt:
+                log.warning("stopping")
+                self._interrupted = True
+            service.finish()
             return self._summary(service, time.monotonic() - started)
+
+    def _make_room(self) -> None:
+        if is_of_a_live_run(self._out / "identities.db"):
+            raise StoreError(
+                f"{self._out}: holds the identities of a live run, which a replay would replace; give another --out, "
+                "or --live to go on there"
+            )
+        for old in (*(self._out / name for name in _REPLACED), *(self._out / "tracks").glob("*.txt")):
+            old.unlink(missing_ok=True)
 
     def _play(
         self, steps: _Steps, worker: Worker, service: MatchService, mosaic: Mosaic | None, film: VideoWriter | None
@@ -104,7 +134,6 @@ class Replay:
             if self._on_progress and time.monotonic() - shown_at > 0.5:
                 self._on_progress(self._counters, service.identities)
                 shown_at = time.monotonic()
-        service.finish()
 
     def _steps(self, writer: RunWriter) -> Iterator[list[Frame]]:
         """Frames of the same moment, one a camera at most, in order of time."""
@@ -156,6 +185,7 @@ class Replay:
             cameras=cameras,
             latency_ms=self._latencies.summary(),
             rss_mb=round(psutil.Process().memory_info().rss / 2**20, 1),
+            interrupted=self._interrupted,
         )
 
 

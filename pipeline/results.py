@@ -12,6 +12,7 @@ from msgspec import structs
 
 from pipeline.errors import ConfigError
 from pipeline.evaluation import Boxes, Scores, merged, score
+from pipeline.matcher_state import survivors
 from pipeline.telemetry import CameraCounters
 
 _ONLINE = (
@@ -46,6 +47,7 @@ class Summary(msgspec.Struct):
     Attributes:
         latency_ms: p50, p95, p99 from a frame's arrival to its identities; in a replay from the start of its step.
         rss_mb: resident memory of all processes at the end, shared pages counted once a process.
+        interrupted: a replay was stopped before its end.
     """
 
     mode: str
@@ -56,6 +58,7 @@ class Summary(msgspec.Struct):
     latency_ms: dict[str, float]
     rss_mb: float
     restarts: int = 0
+    interrupted: bool = False
     evaluation: Evaluation | None = None
 
 
@@ -89,10 +92,10 @@ def _box_numbers(path: Path, number: int, line: str) -> list[float]:
 
 
 def read_merges(path: Path) -> dict[int, int]:
-    """Identity to the one it became, from events.jsonl; {} when the file is missing.
+    """Identity to the one it is in the end, from events.jsonl; {} when the file is missing.
 
     Raises:
-        ConfigError: a line is no event.
+        ConfigError: a line is no event, or merges lead in a circle.
     """
     merges = {}
     for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else (), start=1):
@@ -102,7 +105,10 @@ def read_merges(path: Path) -> dict[int, int]:
                 merges[event["replaces"]] = event["identity"]
         except (msgspec.DecodeError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}: line {number} is no event: {error}; delete the line") from error
-    return merges
+    try:
+        return survivors(merges)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}; delete one of its merges") from error
 
 
 def evaluate_run(run: Path, truth: Path) -> Evaluation:

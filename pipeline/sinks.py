@@ -1,4 +1,4 @@
-"""The run directory: events.jsonl, tracks/<camera>.txt and summary.json. A full disk delays lines, and loses none yet."""
+"""The run directory: events.jsonl, tracks/<camera>.txt and summary.json. What a full disk refuses is written later."""
 
 import fcntl
 import logging

@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import quote
 
 import msgspec
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from pipeline.camera_bias import CameraMean
 from pipeline.datatypes import F32, Assignment, Confirmation, Decision, Expiry, Identity, Merge, TrackKey
 from pipeline.errors import DiskError, StoreError
-from pipeline.matcher_state import NOTHING, Knowledge, MatcherState
+from pipeline.matcher_state import NOTHING, Knowledge, MatcherState, survivors
 from pipeline.track_variation import Variation
 from pipeline.transitions import SPANS, Transition
 
@@ -73,6 +74,7 @@ class Store:
         path: the database file, made when missing.
         dimension: D; a store of another descriptor length is refused.
         bias_removed: whether prototypes are without what their camera adds; a store of others is refused.
+        replayed: whether a replay writes it, which the next replay may replace.
         network: digest of the network that describes; a store of another one's descriptors is refused. "" is not asked.
 
     Raises:
@@ -80,8 +82,11 @@ class Store:
         DiskError: on opening, when the disk is full.
     """
 
-    def __init__(self, path: Path, dimension: int, *, bias_removed: bool = True, network: str = "") -> None:
+    def __init__(
+        self, path: Path, dimension: int, *, bias_removed: bool = True, network: str = "", replayed: bool = False
+    ) -> None:
         self._path = path
+        self._run = "replay" if replayed else "live"
         self._dimension = dimension
         self._bias = "removed" if bias_removed else "left"
         self._network = network
@@ -100,6 +105,7 @@ class Store:
                 self._check(
                     "camera bias", self._bias, "set matcher.remove_camera_bias back, or use another run directory"
                 )
+                self._db.execute("INSERT OR REPLACE INTO facts VALUES ('run', ?)", (self._run,))
                 if self._network:
                     self._check("network", self._network[:16], "set reid.model back, or use another run directory")
             except sqlite3.Error as error:
@@ -151,7 +157,9 @@ class Store:
             StoreError: the file is damaged.
         """
         try:
-            became = _ends(self._rows(tuple[int, int], "identity_id, became FROM identities WHERE became NOTNULL"))
+            became = survivors(
+                dict(self._rows(tuple[int, int], "identity_id, became FROM identities WHERE became NOTNULL"))
+            )
             known = "identity_id, first_seen, last_seen, cameras, confirmed, last_camera, prototypes, keys"
             identities = self._rows(_IdentityRow, f"{known} FROM identities WHERE NOT gone ORDER BY identity_id")
             tracks = self._rows(tuple[str, int, int, int], "camera_id, epoch, track_id, identity_id FROM tracks")
@@ -310,6 +318,17 @@ class Store:
             raise StoreError(f"{self._path}: {name} is {found}, expected {value}; {advice}")
 
 
+def is_of_a_live_run(path: Path) -> bool:
+    """Whether a live run keeps its identities in this file, or nobody can tell."""
+    if not path.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5.0)) as db:
+            return db.execute("SELECT 1 FROM facts WHERE name = 'run' AND value = 'live'").fetchone() is not None
+    except sqlite3.Error:
+        return True
+
+
 def _unopened(path: Path, error: sqlite3.Error) -> StoreError:
     if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         return DiskError(f"{path}: cannot open the identity store: {error}; free space there")
@@ -326,21 +345,3 @@ def _transition(came_from: str, came_to: str, *counts: bytes) -> Transition:
     if not all(len(one) == SPANS and np.isfinite(one).all() and (one >= 0).all() for one in (chances, arrivals)):
         raise ValueError(f"the way from {came_from} to {came_to} has no {SPANS} counts twice")
     return Transition(came_from, came_to, chances, arrivals)
-
-
-def _ends(became: Iterable[tuple[int, int]]) -> dict[int, int]:
-    """Merged identity to the one that goes on, chains followed.
-
-    Raises:
-        ValueError: a chain leads back to its start.
-    """
-    successor = dict(became)
-    ends = {}
-    for start in successor:
-        end, steps = start, 0
-        while end in successor:
-            end, steps = successor[end], steps + 1
-            if steps > len(successor):
-                raise ValueError(f"identity {start} became itself")
-        ends[start] = end
-    return ends

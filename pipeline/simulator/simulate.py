@@ -108,13 +108,14 @@ def simulate(simulation: Simulation, out: Path, on_progress: Callable[[int, int]
 
     Raises:
         ConfigError: the renderer's libraries are missing.
-        StoreError: OUT cannot be written.
+        StoreError: OUT cannot be written, or holds a site.
     """
+    if (out / "cams.yaml").exists():
+        raise StoreError(f"{out}: holds a cams.yaml, which would be replaced; give another --out, or move it away")
     site = plan(simulation)
     try:
         (out / "truth").mkdir(parents=True, exist_ok=True)
         write_calibration(out / "calibration.json", site.cameras)
-        (out / "cams.yaml").write_text(_cams_yaml(site.cameras))
         (out / "truth" / "ground.csv").write_text(_ground_csv(site, simulation.fps))
         with ExitStack() as stack:
             clips = {
@@ -130,6 +131,7 @@ def simulate(simulation: Simulation, out: Path, on_progress: Callable[[int, int]
                     on_progress(view.frame + 1, simulation.frames)
         for camera_id, rows in lines.items():
             (out / "truth" / f"{camera_id}.txt").write_text("".join(f"{row}\n" for row in rows))
+        (out / "cams.yaml").write_text(_cams_yaml(site.cameras))  # last: where it is, the site is whole
     except (av.error.FFmpegError, OSError) as error:
         raise StoreError(f"{out}: cannot write the simulation ({error}); choose another --out") from error
 

@@ -191,6 +191,15 @@ def test_a_run_that_saw_nothing_fails_after_its_summary(monkeypatch, capfd, tmp_
     assert (tmp_path / "out" / "summary.json").is_file()
 
 
+def test_a_live_run_that_saw_nothing_leaves_the_summary_of_the_one_before(monkeypatch, capfd, tmp_path):
+    monkeypatch.setenv("MSPF_PIPELINE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "summary.json").write_text("of before")
+    command = ("run", "--cams", broken_site(tmp_path), "--out", tmp_path / "out", "--live")
+    assert run(monkeypatch, capfd, *command)[0] == 2
+    assert (tmp_path / "out" / "summary.json").read_text() == "of before"
+
+
 def test_a_run_that_saw_nothing_is_not_scored(monkeypatch, capsys, tmp_path):
     cams = broken_site(tmp_path)
     (tmp_path / "truth").mkdir()

@@ -168,6 +168,13 @@ def test_merges_come_from_the_events_and_a_broken_line_is_one_clear_error(tmp_pa
         read_merges(path)
 
 
+def test_merges_that_lead_in_a_circle_are_one_clear_error(tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(f'{{"event":"merge","replaces":{a},"identity":{b}}}\n' for a, b in ((1, 2), (2, 1))))
+    with pytest.raises(ConfigError, match=r"events\.jsonl: identity 1 became itself"):
+        read_merges(path)
+
+
 def test_a_camera_served_by_several_workers_in_turn_is_summed_up():
     first = CameraCounters(frames=10, dropped={"busy": 1}, tracks=2, crops=5, reconnects=1)
     second = CameraCounters(frames=30, dropped={"busy": 2, "old": 3}, tracks=1, crops=2)

@@ -178,4 +178,6 @@ def test_decisions_that_can_never_be_stored_are_told_at_the_end(tmp_path, caplog
         with full_disk(max(one.stat().st_size for one in tmp_path.glob("identities*"))):
             service.step([update("a", 0.0, tracklet(1, np.eye(64, dtype=np.float32)[0], at=0.0))])
             service.finish()
-    assert "identity store: 1 decisions and what 1 people looked like could not be written and are lost" in caplog.messages
+    assert (
+        "identity store: 1 decisions and what 1 people looked like could not be written and are lost" in caplog.messages
+    )

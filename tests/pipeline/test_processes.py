@@ -2,16 +2,19 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from pipeline import processes
 from pipeline.config import CameraConfig, Site
-from pipeline.errors import StoreError
+from pipeline.errors import DiskError, StoreError
 from pipeline.job import Addresses, Job
-from pipeline.processes import RunLog, log_to, process_table
+from pipeline.processes import FAILED, ProcessSpec, RunLog, log_to, process_table
 from tests.pipeline.disk import full_disk
 
 
@@ -43,6 +46,20 @@ def test_every_camera_has_one_worker_and_no_worker_more_than_its_share(count, pe
 def test_the_mosaic_is_a_process_only_when_asked_for():
     assert [one.name for one in process_table(job(1, 1))] == ["matcher", "worker-0"]
     assert [one.name for one in process_table(job(1, 1, video=True))] == ["matcher", "mosaic", "worker-0"]
+
+
+@pytest.mark.parametrize(("error", "status"), [(DiskError, 1), (StoreError, FAILED), (OSError, 1)])
+def test_a_process_says_by_its_exit_status_whether_a_restart_may_help(monkeypatch, caplog, error, status):
+    def fail(job):
+        raise error("what is wrong")
+
+    monkeypatch.setitem(sys.modules, "a_loop", SimpleNamespace(run=fail))
+    monkeypatch.setattr(processes, "log_to", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as caught:
+        processes.main(ProcessSpec("matcher", "a_loop", job(1, 1)))
+    assert caught.value.code == status
+    assert "what is wrong" in caplog.text
 
 
 TRAINING = "torch torchvision ultralytics onnx matplotlib moderngl"

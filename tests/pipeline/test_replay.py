@@ -11,6 +11,7 @@ import pytest
 from pipeline.config import CameraConfig, DetectorConfig, MatcherConfig, ReidConfig, Site
 from pipeline.errors import EngineFailure, StoreError
 from pipeline.replay import Replay
+from pipeline.store import Store
 from tests.fakes import picture
 from tests.pipeline.clips import scramble, truncate, write_clip
 from tests.pipeline.disk import full_disk
@@ -83,6 +84,37 @@ def test_the_same_files_give_the_same_log_byte_for_byte(parts, tmp_path):
     assert first == files(tmp_path / "second")
     assert sorted(first) == ["a.txt", "b.txt", "events.jsonl"]
     assert all(first.values())
+
+
+def test_a_replay_of_fewer_cameras_leaves_no_boxes_of_the_others(parts, tmp_path):
+    Replay(parts, tmp_path).run()
+    Replay(msgspec.structs.replace(parts, cameras=parts.cameras[:1]), tmp_path).run()
+    assert [path.name for path in (tmp_path / "tracks").iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("content", [None, b"not a database, but long enough to have a header" * 4])
+def test_the_identities_of_a_live_run_are_not_replaced(parts, tmp_path, content):
+    path = tmp_path / "identities.db"
+    if content:
+        path.write_bytes(content)
+    else:
+        with Store(path, 3):
+            pass
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="holds the identities of a live run, which a replay would replace"):
+        Replay(parts, tmp_path).run()
+    assert path.read_bytes() == before
+
+
+def test_a_replay_that_is_stopped_leaves_what_it_found_and_says_so(parts, tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    summary = Replay(parts, tmp_path, on_progress=stop).run()
+    assert summary.interrupted
+    assert 0 < summary.cameras["a"].frames < 40
+    with Store(tmp_path / "identities.db", 3, replayed=True) as store:
+        assert store.load().next_identity_id >= 1
 
 
 def test_cameras_come_and_go_in_the_events(parts, tmp_path):

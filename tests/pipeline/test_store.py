@@ -266,7 +266,7 @@ def test_a_store_of_another_network_is_refused_and_one_of_an_unknown_network_tak
     for network in ("a" * 64, "a" * 64, ""):
         with Store(path_of(tmp_path), 3, network=network):
             pass
-    refused = pytest.raises(StoreError, match="network is a{16}, expected b{16}; set reid.model back, or use another")
+    refused = pytest.raises(StoreError, match=r"network is a{16}, expected b{16}; set reid.model back, or use another")
     with refused, Store(path_of(tmp_path), 3, network="b" * 64):
         pass
 
@@ -330,7 +330,7 @@ def test_on_a_full_disk_nothing_is_half_written_and_later_everything_is(tmp_path
 
 
 def test_a_full_disk_at_the_start_is_told(tmp_path):
-    with full_disk(100), pytest.raises(DiskError, match="cannot open the identity store: .*; free space there"):
+    with full_disk(100), pytest.raises(DiskError, match=r"cannot open the identity store: .*; free space there"):
         load(tmp_path)
 
 

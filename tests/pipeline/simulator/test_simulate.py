@@ -153,6 +153,21 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
         simulate(replace(SMALL, cameras=1, people=1, seconds=0.2), tmp_path / "taken")
 
 
+def test_a_site_that_is_there_is_not_replaced_and_one_that_was_broken_off_is(tmp_path: Path) -> None:
+    short = replace(SMALL, cameras=1, people=1, seconds=0.2)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(short, tmp_path, stop)
+    simulate(short, tmp_path)
+    (tmp_path / "cams.yaml").write_text("mine")
+    with pytest.raises(StoreError, match=r"holds a cams.yaml, which would be replaced; give another --out"):
+        simulate(short, tmp_path)
+    assert (tmp_path / "cams.yaml").read_text() == "mine"
+
+
 def test_a_clip_that_does_not_fit_on_the_disk_is_an_error(tmp_path: Path) -> None:
     with full_disk(500), pytest.raises(OSError, match="File too large"), Clip(tmp_path / "a.mp4", SMALL) as clip:
         clip.write(noise(1, SMALL.size_wh)[0])
