@@ -5,7 +5,7 @@ dataclass; what crosses a socket is a msgspec struct, whose arrays `pipeline.wir
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
@@ -264,6 +264,7 @@ class Identity:
         cameras: every camera that has seen them.
         confirmed: False while provisional.
         last_camera: which saw them last; empty where nobody knows.
+        weights: (K,) how much each prototype counts where two are averaged; (0,) where all count 1.
     """
 
     identity_id: int
@@ -273,6 +274,7 @@ class Identity:
     cameras: frozenset[str]
     confirmed: bool
     last_camera: str = ""
+    weights: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -172,8 +172,11 @@ class Gallery:
         self._last_camera[slot] = self._camera(identity.last_camera)
         cameras = set(identity.cameras)
         self._entries.append(_Entry(identity.identity_id, identity.first_seen, cameras, identity.confirmed, [], []))
-        for prototype, key in zip(identity.prototypes, [*keys] or [None] * len(identity.prototypes), strict=True):
-            self.describe(identity.identity_id, key, prototype, 1.0)
+        nameless, alike = [None] * len(identity.prototypes), [1.0] * len(identity.prototypes)
+        for prototype, key, weight in zip(
+            identity.prototypes, [*keys] or nameless, identity.weights.tolist() or alike, strict=True
+        ):
+            self.describe(identity.identity_id, key, prototype, weight)
 
     def get(self, identity_id: int) -> Identity:
         """What is known of one identity; its arrays are the caller's. Raises KeyError for an unknown id."""
@@ -181,8 +184,8 @@ class Gallery:
         slot = self._slot[identity_id]
         seen = (entry.first_seen, float(self._last_seen[slot]))
         last_camera = [*self._cameras][self._last_camera[slot]]
-        cameras = frozenset(entry.cameras)
-        return Identity(identity_id, self._prototypes(slot), *seen, cameras, entry.confirmed, last_camera)
+        cameras, weights = frozenset(entry.cameras), np.array(entry.weights, np.float32)
+        return Identity(identity_id, self._prototypes(slot), *seen, cameras, entry.confirmed, last_camera, weights)
 
     def keys(self, identity_id: int) -> tuple[TrackKey | None, ...]:
         """The track behind each prototype, None for an average of several."""

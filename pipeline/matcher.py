@@ -116,8 +116,7 @@ class Matcher:
             return Outcome()
         if update.epoch != self._epoch.get(camera):
             self._epoch[camera], self._epoch_since[camera] = update.epoch, now
-            self._looks.learn(_views(self._open.get(camera, {}).values()))
-            self._open[camera] = {}
+            self._depart(camera, dict(self._open.setdefault(camera, {})), now)
             decided = self._decided.get(camera, {})
             self._decided[camera] = {key: who for key, who in decided.items() if key.epoch >= update.epoch}
         tracks = self._take_in(update)
@@ -132,7 +131,7 @@ class Matcher:
         decisions += self._merge(described, tracks, now)
         decisions += self._confirm(tracks, now)
         decisions += self._sweep(now)
-        self._depart(camera, now)
+        self._depart(camera, {key: track for key, track in tracks.items() if track.tracklet.closed}, now)
         seen = tuple(
             TrackIdentity(key.track_id, track.identity_id, track.tracklet.box_xyxy, track.tracklet.score)
             for key, track in visible.items()
@@ -148,14 +147,12 @@ class Matcher:
         known = self.gallery.get(identity_id)
         return replace(known, prototypes=self._looks.kept(known.prototypes))
 
-    def _depart(self, camera: str, now: float) -> None:
-        """Takes closed tracks off the open ones, and remembers for a moment where they ended."""
-        tracks = self._open[camera]
-        ended = {key: track for key, track in tracks.items() if track.tracklet.closed}
+    def _depart(self, camera: str, ended: _Tracks, now: float) -> None:
+        """Takes tracks that ended off the open ones, and remembers for a moment where that was."""
         self._looks.learn(_views(ended.values()))
         recent = [one for one in self._departed.get(camera, []) if now - one.last_seen <= _RECENT_S]
         for key, track in ended.items():
-            del tracks[key]
+            del self._open[camera][key]
             if track.identity_id is not None:
                 recent.append(Lost(track.identity_id, track.tracklet.box_xyxy, track.tracklet.last_seen))
         self._departed[camera] = recent

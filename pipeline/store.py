@@ -18,12 +18,12 @@ from pipeline.matcher_state import NOTHING, Knowledge, MatcherState, survivors
 from pipeline.track_variation import Variation
 from pipeline.transitions import SPANS, Transition
 
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS identities (
     identity_id INTEGER PRIMARY KEY, first_seen REAL, last_seen REAL, cameras TEXT, confirmed INTEGER,
-    last_camera TEXT, prototypes BLOB, keys BLOB, became INTEGER, gone INTEGER NOT NULL DEFAULT 0);
+    last_camera TEXT, prototypes BLOB, weights BLOB, keys BLOB, became INTEGER, gone INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS tracks (
     camera_id TEXT, epoch INTEGER, track_id INTEGER, identity_id INTEGER NOT NULL, similarity REAL, decided_at REAL,
     PRIMARY KEY (camera_id, epoch, track_id)) WITHOUT ROWID;
@@ -54,6 +54,7 @@ class _IdentityRow(msgspec.Struct, frozen=True, array_like=True):
     confirmed: int
     last_camera: str
     prototypes: bytes
+    weights: bytes
     keys: bytes
 
 
@@ -160,7 +161,7 @@ class Store:
             became = survivors(
                 dict(self._rows(tuple[int, int], "identity_id, became FROM identities WHERE became NOTNULL"))
             )
-            known = "identity_id, first_seen, last_seen, cameras, confirmed, last_camera, prototypes, keys"
+            known = "identity_id, first_seen, last_seen, cameras, confirmed, last_camera, prototypes, weights, keys"
             identities = self._rows(_IdentityRow, f"{known} FROM identities WHERE NOT gone ORDER BY identity_id")
             tracks = self._rows(tuple[str, int, int, int], "camera_id, epoch, track_id, identity_id FROM tracks")
             pairs = self._rows(tuple[int, int], "one, other FROM parted")
@@ -253,7 +254,7 @@ class Store:
         self._db.execute(
             "INSERT INTO identities (identity_id, last_seen, became, gone) VALUES (?, ?, ?, 1)"
             " ON CONFLICT (identity_id) DO UPDATE SET last_seen = excluded.last_seen, became = excluded.became,"
-            " gone = 1, prototypes = NULL, keys = NULL",
+            " gone = 1, prototypes = NULL, weights = NULL, keys = NULL",
             (identity_id, at, became),
         )
 
@@ -269,10 +270,10 @@ class Store:
     def _put_identity(self, known: Known) -> None:
         who = known.identity
         self._db.execute(
-            "INSERT INTO identities VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, 0) ON CONFLICT (identity_id) DO UPDATE SET"
+            "INSERT INTO identities VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0) ON CONFLICT (identity_id) DO UPDATE SET"
             " first_seen = excluded.first_seen, last_seen = excluded.last_seen, cameras = excluded.cameras,"
             " confirmed = excluded.confirmed, last_camera = excluded.last_camera, prototypes = excluded.prototypes,"
-            " keys = excluded.keys",
+            " weights = excluded.weights, keys = excluded.keys",
             (
                 who.identity_id,
                 who.first_seen,
@@ -281,6 +282,7 @@ class Store:
                 who.confirmed,
                 who.last_camera,
                 _packed(who.prototypes),
+                _packed(who.weights),
                 msgspec.msgpack.encode(known.keys),
             ),
         )
@@ -291,11 +293,13 @@ class Store:
     def _identity(self, row: _IdentityRow) -> tuple[Identity, tuple[TrackKey | None, ...]]:
         vectors: F32 = np.frombuffer(row.prototypes, np.float32).reshape(-1, self._dimension)
         keys = msgspec.msgpack.decode(row.keys, type=tuple[TrackKey | None, ...])
-        if len(keys) != len(vectors) or not np.isfinite(vectors).all():
-            raise ValueError(f"{len(vectors)} prototypes of {len(keys)} tracks, finite: {np.isfinite(vectors).all()}")
+        weights: F32 = np.frombuffer(row.weights, np.float32)
+        finite = bool(np.isfinite(vectors).all() and np.isfinite(weights).all())
+        if len(keys) != len(vectors) or len(weights) not in (0, len(vectors)) or not finite:
+            raise ValueError(f"{len(vectors)} prototypes of {len(keys)} tracks, finite: {finite}")
         seen_by = frozenset(filter(None, row.cameras.split(",")))
         seen = (row.first_seen, row.last_seen)
-        return Identity(row.identity_id, vectors, *seen, seen_by, bool(row.confirmed), row.last_camera), keys
+        return Identity(row.identity_id, vectors, *seen, seen_by, bool(row.confirmed), row.last_camera, weights), keys
 
     def _camera_mean(self, camera_id: str, people: int, mean: bytes) -> CameraMean:
         vector: F32 = np.frombuffer(mean, np.float32)

@@ -305,3 +305,14 @@ def test_a_later_sighting_of_the_one_who_goes_on_stays():
     known.see(1, "a", 9.0)
     known.absorb(1, 2)
     assert places(known) == [("a", 9.0)]
+
+
+def test_what_is_read_back_counts_as_much_as_before_where_two_are_averaged():
+    before, after = Gallery(3, 2), Gallery(3, 2)
+    before.add(Identity(1, np.zeros((0, 3), np.float32), 0.0, 0.0, frozenset(), True))
+    for track, (row, weight) in enumerate(((X, 9.0), (unit(1, 0.1, 0), 1.0))):
+        before.describe(1, TrackKey("a", 1, track), row, weight)
+    after.add(before.get(1), before.keys(1))
+    for known in (before, after):
+        known.describe(1, TrackKey("a", 1, 7), Y, 1.0)
+    np.testing.assert_array_equal(after.get(1).prototypes, before.get(1).prototypes)

@@ -602,3 +602,11 @@ def test_a_clock_that_is_set_back_does_not_stop_forgetting():
     known = matcher(config)
     known.step(update("a", 1e6, tracklet(1, X, at=1e6, closed=True)))
     assert of(Expiry, known.step(update("b", 5.0, tracklet(1, Y, at=5.0)))), "one too many"
+
+
+def test_a_track_goes_on_where_a_worker_that_began_anew_lost_it():
+    known = matcher(msgspec.structs.replace(CONFIG, continuity_bonus=0.15, transition_weight=0.0))
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0)))
+    for at in (0.3, 1.9):
+        outcome = known.step(update("a", at, tracklet(1, DOUBTFUL, at=at, since=0.3), epoch=2))
+    assert who(outcome) == {1: 1}

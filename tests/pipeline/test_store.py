@@ -65,6 +65,14 @@ def test_identities_and_tracks_survive_a_reopening(tmp_path):
     assert state.next_identity_id == 8
 
 
+def test_how_much_prototypes_count_survives_a_reopening(tmp_path):
+    one = known(7, X, Y)
+    with Store(path_of(tmp_path), 3) as store:
+        store.record([], [Known(replace(one.identity, weights=np.array([9, 1], np.float32)), one.keys)])
+    ((identity, _),) = load(tmp_path).identities
+    assert identity.weights.tolist() == [9.0, 1.0]
+
+
 def test_the_newest_state_of_an_identity_and_a_track_counts(tmp_path):
     with Store(path_of(tmp_path), 3) as store:
         store.record([assigned(1, 1)], [known(1, X)])
@@ -276,6 +284,8 @@ DAMAGE = [
     "UPDATE identities SET prototypes = X'0000C07F0000C07F0000C07F' WHERE identity_id = 2",
     "UPDATE identities SET prototypes = NULL WHERE identity_id = 2",
     "UPDATE identities SET prototypes = 'text' WHERE identity_id = 2",
+    "UPDATE identities SET weights = X'0000803F0000803F' WHERE identity_id = 2",
+    "UPDATE identities SET weights = NULL WHERE identity_id = 2",
     "UPDATE identities SET keys = X'C1' WHERE identity_id = 2",
     "UPDATE identities SET keys = X'90' WHERE identity_id = 2",
     "UPDATE identities SET first_seen = 'noon' WHERE identity_id = 2",
