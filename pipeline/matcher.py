@@ -8,7 +8,7 @@ where and when they were last seen, need be less alike.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.assignment import assign
 from pipeline.company import Company
 from pipeline.config import MatcherConfig
-from pipeline.continuity import Lost, continuities
+from pipeline.continuity import continuities
 from pipeline.covisibility import Covisibility
 from pipeline.crowd import merges_from, taken_off
 from pipeline.datatypes import (
@@ -30,52 +30,21 @@ from pipeline.datatypes import (
     Merge,
     TrackIdentity,
     TrackKey,
-    Tracklet,
 )
-from pipeline.gallery import Candidates, Gallery, mean_embedding
+from pipeline.gallery import Candidates, Gallery
 from pipeline.looks import Looks
 from pipeline.matcher_state import Knowledge, MatcherState, Outcome
+from pipeline.open_tracks import OpenTrack, OpenTracks, Tracks
 from pipeline.transitions import Transitions
 
 _NEVER = -1
-_ABANDONED_S = 60.0
 _TOGETHER_S = 3.0  # shorter lets one wrong turn of a tracker part somebody from themselves for good
-_RECENT_S = 3.0
-_NOW_S = 1.0  # so recent a sighting is of now
 _YOUNG_S = 30.0  # up to here every view may show an identity to be a known one; later where views have doubled
 _DUE = 16  # people known, of those most like a newcomer, who may be due where the most alike are not
 _TOLD_EVERY_S = 60.0  # somebody in view for long is kept as seen no longer ago than this
+_SWEEP_S = 1.0
+_SET_BACK_S = 60.0  # by which time may seem to go back: cameras are not in step
 _FORGOTTEN_AT_ONCE = 256  # of more, as after a long stop, the rest is next
-
-
-@dataclass(slots=True)
-class _OpenTrack:
-    """What the matcher holds of one open track.
-
-    Attributes:
-        mean: (D,) of its embeddings, as its camera shows them.
-        rivals: open tracks that its camera saw at the same moment, and since when.
-        strangers: identities of rivals seen beside it for long enough to be sure that they are two people.
-        told_at: when the last sighting of its identity was told for keeping.
-    """
-
-    tracklet: Tracklet
-    identity_id: int | None = None
-    former_id: int | None = None
-    matched_seq: int = 0
-    doubtful_since: float | None = None
-    mean: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
-    rivals: dict[TrackKey, float] = field(default_factory=dict)
-    strangers: set[int] = field(default_factory=set)
-    first_box: F32 = field(default_factory=lambda: np.zeros(4, np.float32))
-    told_at: float = 0.0
-
-    def seen_as(self, now: float) -> int | None:
-        """Its identity, when it was seen just now."""
-        return self.identity_id if now - self.tracklet.last_seen <= _NOW_S else None
-
-
-_Tracks = Mapping[TrackKey, _OpenTrack]
 
 
 class Matcher:
@@ -93,33 +62,22 @@ class Matcher:
         for identity, keys in state.identities:
             self.gallery.add(identity, keys)
         self._next_id = state.next_identity_id
-        self._decided: dict[str, dict[TrackKey, int]] = {}
-        for key, who in state.tracks.items():
-            if who in self.gallery:
-                self._decided.setdefault(key.camera_id, {})[key] = who
-        self._open: dict[str, dict[TrackKey, _OpenTrack]] = {}
-        self._departed: dict[str, list[Lost]] = {}
-        self._epoch: dict[str, int] = {}
-        self._epoch_since: dict[str, float] = {}
+        self._open = OpenTracks({key: who for key, who in state.tracks.items() if who in self.gallery})
         self._company = Company(state.parted)
         self._covisibility = Covisibility()
         self._transitions = Transitions(state.learnt.transitions)
         self._looks = Looks(config, dimension, state.learnt.means, state.learnt.variation)
         self._weigh_anew()
         self._last_sweep = -np.inf
-        self._began = np.inf
 
     def step(self, update: CameraUpdate) -> Outcome:
         """What one camera's frame leads to. An update of an epoch that has ended leads to nothing."""
-        camera, now = update.camera_id, update.captured_at
-        if update.epoch < self._epoch.get(camera, update.epoch):
+        now = update.captured_at
+        if self._open.is_late(update):
             return Outcome()
-        if update.epoch != self._epoch.get(camera):
-            self._epoch[camera], self._epoch_since[camera] = update.epoch, now
-            self._depart(camera, dict(self._open.setdefault(camera, {})), now)
-            decided = self._decided.get(camera, {})
-            self._decided[camera] = {key: who for key, who in decided.items() if key.epoch >= update.epoch}
-        tracks = self._take_in(update)
+        self._looks.learn(_views(self._open.begin(update)))
+        tracks = self._open.take_in(update, self.gallery)
+        self._see(update, tracks)
         visible = {
             key: track for key, track in tracks.items() if track.tracklet.last_seen >= now and not track.tracklet.closed
         }
@@ -131,7 +89,7 @@ class Matcher:
         decisions += self._merge(described, tracks, now)
         decisions += self._confirm(tracks, now)
         decisions += self._sweep(now)
-        self._depart(camera, {key: track for key, track in tracks.items() if track.tracklet.closed}, now)
+        self._looks.learn(_views(self._open.close(update.camera_id, now)))
         seen = tuple(
             TrackIdentity(key.track_id, track.identity_id, track.tracklet.box_xyxy, track.tracklet.score)
             for key, track in visible.items()
@@ -147,34 +105,14 @@ class Matcher:
         known = self.gallery.get(identity_id)
         return replace(known, prototypes=self._looks.kept(known.prototypes))
 
-    def _depart(self, camera: str, ended: _Tracks, now: float) -> None:
-        """Takes tracks that ended off the open ones, and remembers for a moment where that was."""
-        self._looks.learn(_views(ended.values()))
-        recent = [one for one in self._departed.get(camera, []) if now - one.last_seen <= _RECENT_S]
-        for key, track in ended.items():
-            del self._open[camera][key]
-            if track.identity_id is not None:
-                recent.append(Lost(track.identity_id, track.tracklet.box_xyxy, track.tracklet.last_seen))
-        self._departed[camera] = recent
-
-    def _take_in(self, update: CameraUpdate) -> dict[TrackKey, _OpenTrack]:
-        """The camera's open tracks after this update, those that it closes included, by track id."""
-        tracks = self._open[update.camera_id]
+    def _see(self, update: CameraUpdate, tracks: Tracks) -> None:
+        """Notes where and when those whose tracks were decided before are seen."""
         for tracklet in update.tracklets:
-            key = TrackKey(update.camera_id, update.epoch, tracklet.track_id)
-            if key not in tracks:
-                known = self._decided[update.camera_id].pop(key, None)
-                tracks[key] = _OpenTrack(tracklet, known if known in self.gallery else None)
-                tracks[key].first_box, tracks[key].told_at = tracklet.box_xyxy, update.captured_at
-            track = tracks[key]
-            if len(tracklet.embeddings) and (tracklet.seq > track.tracklet.seq or not len(track.mean)):
-                track.mean = mean_embedding(tracklet.embeddings, tracklet.quality)
-            track.tracklet = tracklet
-            if track.identity_id is not None:
-                self.gallery.see(track.identity_id, update.camera_id, tracklet.last_seen)
-        return dict(sorted(tracks.items()))
+            who = tracks[TrackKey(update.camera_id, update.epoch, tracklet.track_id)].identity_id
+            if who is not None:
+                self.gallery.see(who, update.camera_id, tracklet.last_seen)
 
-    def _part_twins(self, visible: _Tracks) -> None:
+    def _part_twins(self, visible: Tracks) -> None:
         """Where two visible tracks hold one identity, the less similar one is undecided again."""
         holder: dict[int, TrackKey] = {}
         for key, track in visible.items():
@@ -187,7 +125,7 @@ class Matcher:
                 self.gallery.forget(track.identity_id, loser)
                 visible[loser].former_id, visible[loser].identity_id = track.identity_id, None
 
-    def _fit(self, track: _OpenTrack, key: TrackKey) -> float:
+    def _fit(self, track: OpenTrack, key: TrackKey) -> float:
         """Similarity of a track to its identity's other prototypes."""
         if track.identity_id is None or not len(track.mean):
             return 0.0
@@ -198,7 +136,7 @@ class Matcher:
 
     def _weigh_anew(self) -> None:
         """Brings everybody known in line with what was learnt of the site since."""
-        change = self._looks.renew([views for tracks in self._open.values() for views in _views(tracks.values())])
+        change = self._looks.renew(_views(self._open))
         if change is not None:
             self.gallery.turn(change)
 
@@ -206,7 +144,7 @@ class Matcher:
         """What was learnt since the last outcome that told it."""
         return Knowledge((), self._looks.finish(), self._transitions.take_new(1))
 
-    def _match(self, tracks: _Tracks, visible: _Tracks, now: float) -> list[Decision]:
+    def _match(self, tracks: Tracks, visible: Tracks, now: float) -> list[Decision]:
         """Identities for the undecided tracks with evidence enough."""
         undecided = [key for key, track in tracks.items() if track.identity_id is None and self._has_evidence(track)]
         if not undecided:
@@ -220,7 +158,7 @@ class Matcher:
             track, best = tracks[key], float(similarity[row].max(initial=-1.0))
             column = pairs.get(row)
             if column is not None and (
-                similarity[row, column] >= self._config.sure_similarity or self._must(track, now)
+                similarity[row, column] >= self._config.sure_similarity or self._waited_enough(track, now)
             ):
                 who, similar = int(ids[column]), float(similarity[row, column])
             elif column is None and self._is_somebody_new(track, best, now):
@@ -232,14 +170,14 @@ class Matcher:
             decisions.append(self._join(key, track, who, similar, now))
         return decisions
 
-    def _expected(self, undecided: Sequence[TrackKey], tracks: _Tracks, ids: NDArray[np.int64]) -> F32:
+    def _expected(self, undecided: Sequence[TrackKey], tracks: Tracks, ids: NDArray[np.int64]) -> F32:
         """(Q, C) what speaks for each besides looks, or against.
 
         That the track goes on where this camera lost them, or where and when they were last seen, whichever says more;
         both give back what the crowd takes off.
         """
         camera, crowd, weight = undecided[0].camera_id, self._crowd(), self._config.transition_weight
-        lost, seen = self._lost(camera, tracks), self.gallery.sightings(ids.tolist())
+        lost, seen = self._open.lost(camera), self.gallery.sightings(ids.tolist())
         expected = np.zeros((len(undecided), len(ids)), np.float32)
         for row, key in enumerate(undecided):
             since = tracks[key].tracklet.first_seen
@@ -253,7 +191,7 @@ class Matcher:
         """What every similarity is less worth among so many people."""
         return taken_off(len(self.gallery), self._config.crowd_penalty)
 
-    def _learn_way(self, key: TrackKey, track: _OpenTrack, ids: NDArray[np.int64], looks: F32) -> None:
+    def _learn_way(self, key: TrackKey, track: OpenTrack, ids: NDArray[np.int64], looks: F32) -> None:
         """Learns where a newcomer came from whom looks (C,) alone give away, whatever was decided."""
         if not self._config.transition_weight or track.former_id is not None:  # was here before
             return
@@ -262,11 +200,11 @@ class Matcher:
         self._transitions.note(key.camera_id, track.tracklet.first_seen, self.gallery.sightings(), came_from)
 
     def _candidates(
-        self, undecided: Sequence[TrackKey], tracks: _Tracks, visible: _Tracks, now: float
+        self, undecided: Sequence[TrackKey], tracks: Tracks, visible: Tracks, now: float
     ) -> tuple[NDArray[np.int64], F32]:
         """Whom (C,) each undecided track may join, and how like (Q, C) it looks; -1 for whom it must not."""
         camera = undecided[0].camera_id
-        lost, elsewhere = self._lost(camera, tracks), self._elsewhere(camera, now)
+        lost, elsewhere = self._open.lost(camera), self._open.elsewhere(camera, now)
         special = {one.identity_id for one in lost}.union(*elsewhere.values())
         special = special.union(*(tracks[key].strangers for key in undecided))
         # For all others no more counts than looks and whether they are due.
@@ -287,38 +225,21 @@ class Matcher:
         doubted: F32 = near.similarity - self._config.elsewhere_penalty * doubt
         return doubted
 
-    def _lost(self, camera_id: str, tracks: _Tracks) -> list[Lost]:
-        """Where this camera sees, or saw a moment ago, each identity last."""
-        here = [
-            Lost(one.identity_id, one.tracklet.box_xyxy, one.tracklet.last_seen)
-            for one in tracks.values()
-            if one.identity_id is not None
-        ]
-        return here + self._departed.get(camera_id, [])
-
-    def _elsewhere(self, camera_id: str, now: float) -> dict[str, set[int]]:
-        """Whom every other camera sees now."""
-        return {
-            other: {who for track in tracks.values() if (who := track.seen_as(now)) is not None}
-            for other, tracks in self._open.items()
-            if other != camera_id
-        }
-
-    def _has_evidence(self, track: _OpenTrack) -> bool:
+    def _has_evidence(self, track: OpenTrack) -> bool:
         return len(track.tracklet.embeddings) >= (1 if track.tracklet.closed else self._config.min_embeddings)
 
-    def _must(self, track: _OpenTrack, now: float) -> bool:
+    def _waited_enough(self, track: OpenTrack, now: float) -> bool:
         """Whether a track has been in doubt long enough, or will not be seen again."""
         waited = 0.0 if track.doubtful_since is None else now - track.doubtful_since
         return track.tracklet.closed or waited >= self._config.decide_after_s
 
-    def _is_somebody_new(self, track: _OpenTrack, best: float, now: float) -> bool:
+    def _is_somebody_new(self, track: OpenTrack, best: float, now: float) -> bool:
         if len(track.tracklet.embeddings) < self._config.min_embeddings:
             return False
-        return best < self._config.new_below or self._must(track, now)
+        return best < self._config.new_below or self._waited_enough(track, now)
 
     def _join(
-        self, key: TrackKey, track: _OpenTrack, identity_id: int | None, similarity: float, now: float
+        self, key: TrackKey, track: OpenTrack, identity_id: int | None, similarity: float, now: float
     ) -> Assignment:
         is_new = identity_id is None
         if identity_id is None:
@@ -328,24 +249,24 @@ class Matcher:
             self.gallery.add(Identity(identity_id, nothing, *seen, frozenset(), False))
         if key.camera_id not in self.gallery.get(identity_id).cameras:
             self._looks.meet(key.camera_id, track.mean)
-        self._covisibility.note(key.camera_id, self._elsewhere(key.camera_id, now), identity_id)
+        self._covisibility.note(key.camera_id, self._open.elsewhere(key.camera_id, now), identity_id)
         self.gallery.see(identity_id, key.camera_id, track.tracklet.last_seen)
-        track.identity_id, track.matched_seq, track.doubtful_since = identity_id, _NEVER, None
+        track.identity_id, track.described_seq, track.doubtful_since = identity_id, _NEVER, None
         return Assignment(key, identity_id, similarity, is_new, track.former_id, now)
 
-    def _describe(self, tracks: _Tracks) -> list[TrackKey]:
+    def _describe(self, tracks: Tracks) -> list[TrackKey]:
         """Brings the prototypes of decided tracks up to date; the tracks with something new."""
         described = []
         for key, track in tracks.items():
-            if track.identity_id is None or not len(track.mean) or track.matched_seq == track.tracklet.seq:
+            if track.identity_id is None or not len(track.mean) or track.described_seq == track.tracklet.seq:
                 continue
             (looks,) = self._looks.of(key.camera_id, track.mean[None])
             self.gallery.describe(track.identity_id, key, looks, float(track.tracklet.quality.sum()))
-            track.matched_seq = track.tracklet.seq
+            track.described_seq = track.tracklet.seq
             described.append(key)
         return described
 
-    def _note_company(self, tracks: _Tracks, visible: _Tracks, now: float) -> None:
+    def _note_company(self, tracks: Tracks, visible: Tracks, now: float) -> None:
         """Two tracks that one camera sees at one moment are two people.
 
         While both are open, or for good once they were seen together for a while: a track that ends right after it
@@ -362,7 +283,7 @@ class Matcher:
             if track.identity_id is not None:
                 self._company.note(track.identity_id, track.strangers)
 
-    def _merge(self, described: Sequence[TrackKey], tracks: _Tracks, now: float) -> list[Decision]:
+    def _merge(self, described: Sequence[TrackKey], tracks: Tracks, now: float) -> list[Decision]:
         """Merges the identity of each freshly described track with one that it resembles, the newer into the older."""
         merges: list[Decision] = []
         for key in described:
@@ -382,42 +303,23 @@ class Matcher:
                 merges.append(self._unite(min(who, other), newer.identity_id, similarity, now))
         return merges
 
-    def _most_like(self, who: int, track: _OpenTrack, camera_id: str, now: float) -> tuple[int, float]:
+    def _most_like(self, who: int, track: OpenTrack, camera_id: str, now: float) -> tuple[int, float]:
         """Who may be the same as `who` and is most like this track of theirs, and how like, -1 where nobody may."""
-        never = self._company.of(who) | self._beside(who) | {who}
-        elsewhere = self._elsewhere(camera_id, now)
+        never = self._company.of(who) | self._open.beside(who) | {who}
+        elsewhere = self._open.elsewhere(camera_id, now)
         looks = self._looks.of(camera_id, track.mean[None])
         near = self.gallery.candidates(looks, 1, never.union(*elsewhere.values()))
         similarity = np.where(np.isin(near.ids, [*never]), -1.0, self._doubted(camera_id, elsewhere, near)[0])
         best = int(np.argmax(similarity))
         return int(near.ids[best]), float(similarity[best])
 
-    def _beside(self, identity_id: int) -> set[int]:
-        """Identities that some camera follows at this moment beside this one."""
-        followed = [{track.identity_id for track in tracks.values()} for tracks in self._open.values()]
-        beside = set[int | None]().union(*(people for people in followed if identity_id in people))
-        return {who for who in beside if who is not None}
-
     def _unite(self, identity_id: int, replaces: int, similarity: float, now: float) -> Merge:
         self.gallery.absorb(identity_id, replaces)
-        for tracks in self._open.values():
-            for track in tracks.values():
-                if track.identity_id == replaces:
-                    track.identity_id = identity_id
-                if track.former_id == replaces:
-                    track.former_id = identity_id
-                if replaces in track.strangers:
-                    track.strangers = track.strangers - {replaces} | {identity_id}
-        for decided in self._decided.values():
-            decided.update({key: identity_id for key, who in decided.items() if who == replaces})
-        self._departed = {
-            camera: [replace(one, identity_id=identity_id) if one.identity_id == replaces else one for one in lost]
-            for camera, lost in self._departed.items()
-        }
+        self._open.rename(replaces, identity_id)
         self._company.unite(identity_id, replaces)
         return Merge(identity_id, replaces, similarity, now)
 
-    def _confirm(self, tracks: _Tracks, now: float) -> list[Decision]:
+    def _confirm(self, tracks: Tracks, now: float) -> list[Decision]:
         confirmations: list[Decision] = []
         for track in tracks.values():
             if track.identity_id is None:
@@ -431,22 +333,14 @@ class Matcher:
 
     def _sweep(self, now: float) -> list[Decision]:
         """Forgets, once a second, who was not seen for long, and the longest unseen of too many."""
-        self._began = min(self._began, now)
-        if -_ABANDONED_S < now - self._last_sweep < 1.0:  # longer ago than that, a clock was set back
+        if -_SET_BACK_S < now - self._last_sweep < _SWEEP_S:
             return []
         self._last_sweep = now
         self._weigh_anew()
-        for tracks in self._open.values():  # the closing update of a track may have been lost
-            abandoned = [key for key, track in tracks.items() if now - track.tracklet.last_seen > _ABANDONED_S]
-            self._looks.learn(_views([tracks.pop(key) for key in abandoned]))
-        for camera, since in self._epoch_since.items():  # by now it has told which of its tracks are still open
-            if now - since > _ABANDONED_S:
-                self._decided[camera] = {}
-        in_use = {track.identity_id for tracks in self._open.values() for track in tracks.values()}
-        if now - self._began <= _ABANDONED_S:  # they may be in view of cameras not heard of since a restart
-            in_use |= {who for decided in self._decided.values() for who in decided.values()}
-        longest = self.gallery.longest_unseen(_FORGOTTEN_AT_ONCE + len(in_use))
-        idle = [who for who in longest if who not in in_use][:_FORGOTTEN_AT_ONCE]
+        self._looks.learn(_views(self._open.abandon(now)))
+        in_view = self._open.in_view(now)
+        longest = self.gallery.longest_unseen(_FORGOTTEN_AT_ONCE + len(in_view))
+        idle = [who for who in longest if who not in in_view][:_FORGOTTEN_AT_ONCE]
         surplus = max(0, len(self.gallery) - self._config.max_identities)
         gone = idle[:surplus] + [who for who in idle[surplus:] if now - longest[who] > self._config.forget_after_s]
         for who in gone:
@@ -455,9 +349,7 @@ class Matcher:
 
     def _forget(self, identity_id: int) -> None:
         self.gallery.remove(identity_id)
-        for tracks in self._open.values():
-            for track in tracks.values():
-                track.strangers.discard(identity_id)
+        self._open.forget(identity_id)
         self._company.forget(identity_id)
 
 
@@ -465,7 +357,7 @@ def _is_power_of_two(number: int) -> bool:
     return number & (number - 1) == 0
 
 
-def _to_be_told(tracks: _Tracks, now: float) -> set[int | None]:
+def _to_be_told(tracks: Tracks, now: float) -> set[int | None]:
     """Whose last sighting is to be kept now: of tracks that end, and once in a while of those that go on."""
     due = [track for track in tracks.values() if track.tracklet.closed or now - track.told_at >= _TOLD_EVERY_S]
     for track in due:
@@ -473,6 +365,6 @@ def _to_be_told(tracks: _Tracks, now: float) -> set[int | None]:
     return {track.identity_id for track in due}
 
 
-def _views(tracks: Iterable[_OpenTrack]) -> list[F32]:
+def _views(tracks: Iterable[OpenTrack]) -> list[F32]:
     """(K, D) of each."""
     return [track.tracklet.embeddings for track in tracks]
