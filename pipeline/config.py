@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,8 @@ Instant = Annotated[float, Meta(ge=-1e12, le=1e12)]  # limits keep nan and inf o
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
 Few = Annotated[int, Meta(ge=1, le=1000)]
+Several = Annotated[int, Meta(ge=2, le=1000)]
+Moments = Annotated[float, Meta(gt=0, le=30)]
 Text = Annotated[str, Meta(min_length=1)]
 CameraId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
@@ -77,14 +80,14 @@ class TrackerConfig(_Section, frozen=True):
         new_track_score: a box starts a track only above this.
         high_score: boxes above are matched first.
         min_iou: least overlap of a box with a track's predicted box.
-        lost_after_s: a track not seen for so long is closed.
+        lost_after_s: a track not seen for so long is closed; well within the 60 s after which the matcher gives it up.
         confirm_frames: sightings before a track is described.
     """
 
     new_track_score: Share = 0.3
     high_score: Share = 0.25
     min_iou: Share = 0.15
-    lost_after_s: Positive = 1.0
+    lost_after_s: Moments = 1.0
     confirm_frames: Few = 2
 
 
@@ -109,7 +112,7 @@ class ReidConfig(_Section, frozen=True):
         model: "default", which is mspf_x0_5; mspf_x1_0, mspf_x0_25, mspf_x0_5_rendered, mspf_x0_25_rendered, or an
             .onnx file with re-ID metadata.
         refresh_s: a long track gets a new embedding so often; a young one sooner.
-        bank: embeddings kept per track.
+        bank: embeddings kept per track, no fewer than `matcher.min_embeddings`.
         split_below: a track whose last two embeddings are less similar than this to all earlier ones became somebody
             else (two people crossed) and is split; 0 never splits.
         max_batch: most crops described in one step.
@@ -149,7 +152,7 @@ class MatcherConfig(_Section, frozen=True):
         min_embeddings: least evidence before deciding.
         decide_after_s: a track in doubt for so long is decided by min_similarity.
         confirm_after_s: a provisional identity seen for so long is confirmed.
-        prototypes: tracklet means kept per identity.
+        prototypes: tracklet means kept per identity; beyond, the two most similar are averaged.
         forget_after_s, max_identities: bounds of the gallery.
     """
 
@@ -167,7 +170,7 @@ class MatcherConfig(_Section, frozen=True):
     min_embeddings: Count = 3
     decide_after_s: Positive = 1.5
     confirm_after_s: Positive = 1.0
-    prototypes: Few = 8
+    prototypes: Several = 8
     forget_after_s: Positive = 3600.0
     max_identities: Count = 20_000
 
@@ -211,7 +214,7 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
 
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown or of the wrong type, an id occurs twice,
-            a ${NAME} is not set, the truth is no folder.
+            a ${NAME} is not set, the truth is no folder, settings contradict each other.
     """
     try:
         content = path.read_bytes()
@@ -228,11 +231,13 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
     truth = str(path.parent / site.truth) if site.truth is not None else None
     if truth and not Path(truth).is_dir():
         raise ConfigError(f"{path}: truth: no folder {truth}; give one with a MOT file for each camera")
+    matcher = _with_thresholds(site, content)
+    _check_decidable(path, site.reid, matcher)
     return msgspec.structs.replace(
         site,
         cameras=cameras,
         truth=truth,
-        matcher=_with_thresholds(site, content),
+        matcher=matcher,
         detector=msgspec.structs.replace(site.detector, model=_model_path(path, site.detector.model)),
         reid=msgspec.structs.replace(site.reid, model=_model_path(path, site.reid.model)),
     )
@@ -243,6 +248,20 @@ def _with_thresholds(site: Site, content: bytes) -> MatcherConfig:
     own = _THRESHOLDS.get(site.reid.model, {})
     given = msgspec.yaml.decode(content).get("matcher", {}) if own else {}
     return msgspec.structs.replace(site.matcher, **{key: value for key, value in own.items() if key not in given})
+
+
+def _check_decidable(path: Path, reid: ReidConfig, matcher: MatcherConfig) -> None:
+    """Refuses settings by which no track could ever be decided, or not as they say."""
+    if reid.bank < (least := matcher.min_embeddings):
+        raise ConfigError(
+            f"{path}: reid.bank: {reid.bank} embeddings of a track are kept, matcher.min_embeddings waits for {least}; "
+            f"keep {least} or more, or wait for fewer"
+        )
+    for lower, upper in pairwise(("new_below", "min_similarity", "sure_similarity")):
+        if (low := getattr(matcher, lower)) > (high := getattr(matcher, upper)):
+            raise ConfigError(
+                f"{path}: matcher.{lower}: {low:g} is above {upper}, which is {high:g} here; lower it or raise {upper}"
+            )
 
 
 def _check_keys(path: Path, node: yaml.Node | None) -> None:

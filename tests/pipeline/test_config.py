@@ -52,6 +52,11 @@ def test_thresholds_that_are_not_given_are_those_of_the_network(tmp_path, rest, 
     assert matcher.prototypes == (3 if "prototypes" in rest else 8)
 
 
+def test_settings_that_just_fit_each_other_are_taken(tmp_path):
+    rest = "reid: {bank: 1}\nmatcher: {min_embeddings: 1, new_below: 0.6, min_similarity: 0.6, sure_similarity: 0.6}"
+    assert load_site(write(tmp_path, f"cameras: [{A}]\n{rest}")).reid.bank == 1
+
+
 @pytest.mark.parametrize(
     ("url", "is_file"),
     [("a.mp4", True), ("/clips/a.mp4", True), ("rtsp://h/1", False), ("http://h/1", False), ("webcam:0", False)],
@@ -83,6 +88,19 @@ A = "{id: a, url: a.mp4}"
         (f"cameras: [{A}]\nmatcher: {{min_similarity: 2}}", "`float` <= 1.*`matcher.min_similarity`"),
         (f"cameras: [{A}]\nmatcher: {{min_similarity: .nan}}", "matcher.min_similarity"),
         (f"cameras: [{A}]\ntracker: {{lost_after_s: .inf}}", "tracker.lost_after_s"),
+        (f"cameras: [{A}]\ntracker: {{lost_after_s: 31}}", "<= 30.*tracker.lost_after_s"),
+        (f"cameras: [{A}]\nmatcher: {{prototypes: 1}}", ">= 2.*matcher.prototypes"),
+        (f"cameras: [{A}]\nreid: {{bank: 2}}", "reid.bank: 2 .*matcher.min_embeddings waits for 3; keep 3 or more"),
+        (f"cameras: [{A}]\nmatcher: {{min_embeddings: 5}}", "reid.bank: 4 .* waits for 5; keep 5 or more"),
+        (
+            f"cameras: [{A}]\nmatcher: {{min_similarity: 0.8}}",
+            r"matcher.min_similarity: 0\.8 is above sure_similarity, which is 0\.75 here; lower it or raise sure_sim",
+        ),
+        (
+            f"cameras: [{A}]\nreid: {{model: mspf_x1_0}}\nmatcher: {{min_similarity: 0.72}}",
+            r"min_similarity: 0\.72 is above sure_similarity, which is 0\.7 here",
+        ),
+        (f"cameras: [{A}]\nmatcher: {{new_below: 0.6}}", r"matcher.new_below: 0\.6 is above min_similarity, .* 0\.55"),
         ("cameras: [{id: a, url: a.mp4, max_age_s: soon}]", r"`float`, got `str`.*`cameras\[.*\].max_age_s`"),
         ("cameras: [{id: a, url: a.mp4, max_age_s: 0}]", r"> 0.*`cameras\[.*\].max_age_s`"),
         ("cameras: [{id: a}]", "missing required field `url`"),
