@@ -24,6 +24,7 @@ Moments = Annotated[float, Meta(gt=0, le=30)]
 Text = Annotated[str, Meta(min_length=1)]
 CameraId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
+_YEAR_S = 365 * 86400.0
 _SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # Userinfo goes up to the last @, since passwords are often not percent-encoded; tokens are told by their names.
 _USERINFO = re.compile(r"(:/+).*(?=@)|[^\s:/]+:(?!/)\S*(?=@)")
@@ -39,7 +40,7 @@ class CameraConfig(_Section, frozen=True):
 
     Attributes:
         url: rtsp://…, http://…, a video file (relative to cams.yaml), or webcam:N.
-        started_at: UTC seconds of a file's first frame; files of one site that start together may leave it 0.
+        started_at: UTC seconds of a file's first frame, for all files or, where they start together, none.
         max_age_s: a live camera that delivers no frame for so long is reconnected.
     """
 
@@ -214,7 +215,8 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
 
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown or of the wrong type, an id occurs twice,
-            a ${NAME} is not set, the truth is no folder, settings contradict each other.
+            some files have a clock and others none, a ${NAME} is not set, the truth is no folder, settings contradict
+            each other.
     """
     try:
         content = path.read_bytes()
@@ -227,6 +229,7 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
         raise ConfigError(f"{path}: not valid YAML: {redact(' '.join(str(error).split()))}") from error
     _check_keys(path, yaml.compose(content, Loader=yaml.SafeLoader))
     _check_ids(path, site)
+    _check_clocks(path, site)
     cameras = tuple(_resolve(path, camera, environ) for camera in site.cameras)
     truth = str(path.parent / site.truth) if site.truth is not None else None
     if truth and not Path(truth).is_dir():
@@ -284,6 +287,18 @@ def _check_ids(path: Path, site: Site) -> None:
     twice = sorted({camera_id for camera_id in ids if ids.count(camera_id) > 1})
     if twice:
         raise ConfigError(f"{path}: cameras: id {twice[0]!r} occurs {ids.count(twice[0])} times; ids must differ")
+
+
+def _check_clocks(path: Path, site: Site) -> None:
+    """Refuses files of which some tell a date and others none: they would be replayed decades apart."""
+    files = [camera for camera in site.cameras if camera.is_file]
+    without = [camera.id for camera in files if not camera.started_at]
+    dated = [camera for camera in files if abs(camera.started_at) > _YEAR_S]
+    if without and dated:
+        raise ConfigError(
+            f"{path}: camera {dated[0].id}: started_at is {dated[0].started_at:.0f}, but {', '.join(without)} have none"
+            "; give it for all files, or for none if they start together"
+        )
 
 
 def _resolve(path: Path, camera: CameraConfig, environ: Mapping[str, str]) -> CameraConfig:

@@ -52,6 +52,14 @@ def test_thresholds_that_are_not_given_are_those_of_the_network(tmp_path, rest, 
     assert matcher.prototypes == (3 if "prototypes" in rest else 8)
 
 
+@pytest.mark.parametrize(
+    ("first", "others"),
+    [("a.mp4, started_at: 12.5", "b.mp4"), ("a.mp4, started_at: 1764500000", "webcam:0"), ("a.mp4", "b.mp4")],
+)
+def test_files_may_start_apart_by_seconds_and_streams_have_their_own_clock(tmp_path, first, others):
+    assert load_site(write(tmp_path, f"cameras: [{{id: a, url: {first}}}, {{id: b, url: '{others}'}}]"))
+
+
 def test_settings_that_just_fit_each_other_are_taken(tmp_path):
     rest = "reid: {bank: 1}\nmatcher: {min_embeddings: 1, new_below: 0.6, min_similarity: 0.6, sure_similarity: 0.6}"
     assert load_site(write(tmp_path, f"cameras: [{A}]\n{rest}")).reid.bank == 1
@@ -105,6 +113,10 @@ A = "{id: a, url: a.mp4}"
         ("cameras: [{id: a, url: a.mp4, max_age_s: 0}]", r"> 0.*`cameras\[.*\].max_age_s`"),
         ("cameras: [{id: a}]", "missing required field `url`"),
         ("cameras: [{id: a/b, url: a.mp4}]", r"matching regex.*cameras\[.*\].id"),
+        (
+            f"cameras: [{A}, {{id: b, url: b.mp4, started_at: 1764500000}}, {{id: c, url: c.mp4}}]",
+            "camera b: started_at is 1764500000, but a, c have none; give it for all files, or for none",
+        ),
         (f"cameras: [{A}, {{id: b, url: b.mp4}}, {A}]", "id 'a' occurs 2 times; ids must differ"),
         ("cameras: [{id: a, url: ''}]", r"length >= 1.*cameras\[.*\].url"),
         (f"cameras: [{A}]\ntruth: ''", "length >= 1.*truth"),
