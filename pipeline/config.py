@@ -3,10 +3,10 @@
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import yaml
@@ -22,8 +22,11 @@ Few = Annotated[int, Meta(ge=1, le=1000)]
 Several = Annotated[int, Meta(ge=2, le=1000)]
 Moments = Annotated[float, Meta(gt=0, le=30)]
 Text = Annotated[str, Meta(min_length=1)]
-CameraId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
+_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+CameraId = Annotated[str, Meta(pattern=_ID)]
+
+_EXAMPLE = "cameras: [{id: hall, url: webcam:0}]"
 _YEAR_S = 365 * 86400.0
 _SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # Userinfo goes up to the last @, since passwords are often not percent-encoded; tokens are told by their names.
@@ -205,6 +208,16 @@ class Site(_Section, frozen=True):
         return -(-len(self.cameras) // self.cameras_per_worker)
 
 
+_SECTIONS: dict[str, type[_Section]] = {
+    "cameras": CameraConfig,
+    "detector": DetectorConfig,
+    "tracker": TrackerConfig,
+    "quality": QualityConfig,
+    "reid": ReidConfig,
+    "matcher": MatcherConfig,
+}
+
+
 def redact(text: str) -> str:
     """The text with every URL's user, password and token replaced by ***."""
     return _TOKEN.sub(r"\1***", _USERINFO.sub(lambda found: f"{found[1] or ''}***", text))
@@ -220,7 +233,8 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
     """
     try:
         content = path.read_bytes()
-        site = msgspec.yaml.decode(content, type=Site)
+        settings = _settings(path, content)
+        site = msgspec.convert(settings, Site)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the site: {error.strerror}; give an existing cams.yaml") from error
     except msgspec.ValidationError as error:
@@ -234,7 +248,7 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
     truth = str(path.parent / site.truth) if site.truth is not None else None
     if truth and not Path(truth).is_dir():
         raise ConfigError(f"{path}: truth: no folder {truth}; give one with a MOT file for each camera")
-    matcher = _with_thresholds(site, content)
+    matcher = _with_thresholds(site, settings)
     _check_decidable(path, site.reid, matcher)
     return msgspec.structs.replace(
         site,
@@ -246,10 +260,52 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
     )
 
 
-def _with_thresholds(site: Site, content: bytes) -> MatcherConfig:
+def _settings(path: Path, content: bytes) -> dict[str, Any]:
+    """What the file gives; a section of which nothing is left is not given.
+
+    Raises:
+        ConfigError: it has another form than settings have.
+    """
+    found = msgspec.yaml.decode(content)
+    if not isinstance(found, dict | None):
+        raise ConfigError(f"{path}: holds no settings; give at least {_EXAMPLE}")
+    given = {key: value for key, value in (found or {}).items() if value is not None or key not in _SECTIONS}
+    for fault in _misshapen(given):
+        raise ConfigError(f"{path}: {fault}")
+    return given
+
+
+def _misshapen(given: Mapping[str, Any]) -> Iterator[str]:
+    """What has another form than it should, told to somebody who does not know YAML's types."""
+    for key, kind in _SECTIONS.items():
+        if key != "cameras" and not isinstance(value := given.get(key, {}), dict):
+            first = msgspec.structs.fields(kind)[0]
+            fit = value if isinstance(value, type(first.default)) else first.default
+            yield f"{key}: {value!r} is a value where settings belong; write {key}: {{{first.name}: {fit}}}"
+    cameras = given.get("cameras", [])
+    if not isinstance(cameras, list):
+        yield f"cameras: no list; put a dash before each camera, or write {_EXAMPLE}"
+        return
+    for place, camera in enumerate(cameras):
+        if fault := _camera_fault(camera):
+            yield f"cameras[{place}]{fault}"
+
+
+def _camera_fault(camera: object) -> str:
+    if not isinstance(camera, dict):
+        return f": {redact(repr(camera))} is no camera; write it as in {_EXAMPLE}"
+    camera_id, url = camera.get("id"), camera.get("url")
+    if not isinstance(camera_id, str | None):
+        return f".id: YAML reads {camera_id}, no text; put it in quotes, as '1' or 'no'"
+    if camera_id is not None and not re.fullmatch(_ID, camera_id):
+        return f".id: {camera_id!r} names files; use at most 64 of a-z A-Z 0-9 . _ -, first a letter or digit"
+    return f".url: {url!r} is no url; write webcam:{url}" if str(url).isdecimal() else ""
+
+
+def _with_thresholds(site: Site, settings: Mapping[str, Any]) -> MatcherConfig:
     """The matcher's settings; thresholds that the file does not give are those of the re-ID network."""
+    given = settings.get("matcher", {})
     own = _THRESHOLDS.get(site.reid.model, {})
-    given = msgspec.yaml.decode(content).get("matcher", {}) if own else {}
     return msgspec.structs.replace(site.matcher, **{key: value for key, value in own.items() if key not in given})
 
 
@@ -320,6 +376,8 @@ def _model_path(path: Path, model: str) -> str:
 
 def _explain(message: str) -> str:
     """msgspec's message, an unknown key named with its full path and the nearest known one."""
+    if "missing required field `cameras`" in message:
+        return f"cameras: is missing; give at least one, as in {_EXAMPLE}"
     found = re.search(r"unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", message)
     if not found:
         told = message.replace(" - at `$.", " at `").replace(" - at `$`", "")
@@ -332,13 +390,4 @@ def _explain(message: str) -> str:
 
 
 def _keys_at(section: str) -> list[str]:
-    sections: dict[str, type[_Section]] = {
-        "": Site,
-        "cameras": CameraConfig,
-        "detector": DetectorConfig,
-        "tracker": TrackerConfig,
-        "quality": QualityConfig,
-        "reid": ReidConfig,
-        "matcher": MatcherConfig,
-    }
-    return [field.name for field in msgspec.structs.fields(sections[section])]
+    return [field.name for field in msgspec.structs.fields(_SECTIONS[section] if section else Site)]
