@@ -67,7 +67,7 @@ class DetectorConfig(_Section, frozen=True):
     """Who is a person.
 
     Attributes:
-        model: "default", an .onnx file, or an ultralytics .pt name or path (needs the ultralytics extra).
+        model: "default", an .onnx file (relative to cams.yaml), or an ultralytics .pt name or path (needs that extra).
         min_score: boxes below are dropped before tracking.
     """
 
@@ -114,7 +114,7 @@ class ReidConfig(_Section, frozen=True):
 
     Attributes:
         model: "default", which is mspf_x0_5; mspf_x1_0, mspf_x0_25, mspf_x0_5_rendered, mspf_x0_25_rendered, or an
-            .onnx file with re-ID metadata.
+            .onnx file with re-ID metadata (relative to cams.yaml).
         refresh_s: a long track gets a new embedding so often; a young one sooner.
         bank: embeddings kept per track, no fewer than `matcher.min_embeddings`.
         split_below: a track whose last two embeddings are less similar than this to all earlier ones became somebody
@@ -227,9 +227,9 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
     """The site that a cams.yaml describes, secrets filled in, file paths made absolute.
 
     Raises:
-        ConfigError: the file is missing or not YAML, a key is unknown or of the wrong type, an id occurs twice,
-            some files have a clock and others none, a ${NAME} is not set, the truth is no folder, settings contradict
-            each other.
+        ConfigError: the file is missing or not YAML, a key is unknown or of the wrong type, an id occurs twice, some
+            files have a clock and others none, a ${NAME} is not set, the truth or a network is not there, settings
+            contradict each other.
     """
     try:
         content = path.read_bytes()
@@ -255,8 +255,8 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
         cameras=cameras,
         truth=truth,
         matcher=matcher,
-        detector=msgspec.structs.replace(site.detector, model=_model_path(path, site.detector.model)),
-        reid=msgspec.structs.replace(site.reid, model=_model_path(path, site.reid.model)),
+        detector=msgspec.structs.replace(site.detector, model=_model_path(path, "detector", site.detector.model)),
+        reid=msgspec.structs.replace(site.reid, model=_model_path(path, "reid", site.reid.model)),
     )
 
 
@@ -368,9 +368,11 @@ def _resolve(path: Path, camera: CameraConfig, environ: Mapping[str, str]) -> Ca
     return msgspec.structs.replace(camera, url=str(path.parent / camera.url)) if camera.is_file else camera
 
 
-def _model_path(path: Path, model: str) -> str:
-    """Relative paths are relative to cams.yaml; names such as `default` or `yolo11n.pt` stay names."""
+def _model_path(path: Path, section: str, model: str) -> str:
+    """A file beside cams.yaml, else in the working folder; names such as `default` or `yolo11n.pt` stay names."""
     beside = path.parent / model
+    if Path(model).suffix.lower() == ".onnx" and not beside.is_file() and not Path(model).is_file():
+        raise ConfigError(f"{path}: {section}.model: no file {model}; relative paths start at cams.yaml")
     return str(beside) if beside.is_file() else model
 
 

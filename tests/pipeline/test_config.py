@@ -35,6 +35,14 @@ def test_files_are_relative_to_cams_yaml_and_names_of_models_stay_names(tmp_path
     assert site.reid.model == str(tmp_path / "own.onnx")
 
 
+def test_a_network_that_is_not_beside_cams_yaml_is_looked_for_in_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "own.onnx").touch()
+    monkeypatch.chdir(tmp_path / "work")
+    path = write(tmp_path, f"cameras: [{A}]\ndetector: {{model: own.onnx}}")
+    assert load_site(path).detector.model == "own.onnx"
+
+
 @pytest.mark.parametrize(
     ("rest", "thresholds"),
     [
@@ -154,6 +162,11 @@ A = "{id: a, url: a.mp4}"
         (f"cameras: [{A}]\nreid: {{bank: 1}}\nreid: {{bank: 2}}", "line 3: 'reid' stands there twice; keep one"),
         ("cameras: [{id: a, url: a.mp4,\n id: b}]", "line 2: 'id' stands there twice; keep one"),
         ("&a [*a]", "holds no settings; give at least cameras:"),
+        (
+            f"cameras: [{A}]\nreid: {{model: x.onnx}}",
+            r"reid\.model: no file x\.onnx; relative paths start at cams\.yaml",
+        ),
+        (f"cameras: [{A}]\ndetector: {{model: x/y.onnx}}", r"detector\.model: no file x/y\.onnx"),
         ("cameras: []", "length >= 1.*cameras"),
         ("truth: x", r"cameras: is missing; give at least one, as in cameras: \[{id: hall, url: webcam:0}\]"),
         ("cameras:", "cameras: is missing"),
