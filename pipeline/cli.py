@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,19 @@ app = typer.Typer(
 )
 console = Console(highlight=False, markup=False)  # paths and urls may hold [brackets]
 
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise ConfigError("--out is empty; give a folder")
+    return Path(text)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        console.print(f"mspf-pipeline {version('mspf-pipeline')}")
+        raise typer.Exit
+
+
 Cams = Annotated[Path, typer.Option("--cams", help="The site: a cams.yaml.")]
 
 
@@ -48,10 +62,21 @@ def main() -> None:
         sys.exit(2)
 
 
+@app.callback()
+def _options(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
 @app.command()
 def run(
     cams: Cams,
-    out: Annotated[Path | None, typer.Option(help="Run directory; default runs/<date and time>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=_folder, metavar="<path>", help="Run directory; default runs/<date and time>.")
+    ] = None,
     replay: Annotated[
         bool | None,
         typer.Option(
@@ -194,7 +219,9 @@ def _show_scores(scores: Evaluation) -> None:
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder for clips, cams.yaml, calibration and truth.")],
+    out: Annotated[
+        Path, typer.Option(parser=_folder, metavar="<path>", help="Folder for clips, cams.yaml, calibration and truth.")
+    ],
     cameras: Annotated[int, typer.Option(help="Cameras, overlapping and disjoint.")] = 4,
     people: Annotated[int, typer.Option(help="Different people.")] = 12,
     seconds: Annotated[float, typer.Option(help="Length of the clips.")] = 60.0,
@@ -237,7 +264,7 @@ def build(
     cams: Annotated[Path | None, typer.Option("--cams", help="A site, whose two networks are built.")] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="fp16, fp32, int8 (of a quantised file), or auto; default: the site's, else auto."),
+        typer.Option(help="f16, f32, int8 (of a quantised file), or auto; default: the site's, else auto."),
     ] = None,
     max_batch: Annotated[int, typer.Option(help="Most pictures in one call.")] = 64,
     engine_dir: Annotated[
@@ -291,8 +318,7 @@ def _wanted(models: Sequence[str], cams: Path | None, backend: str | None, preci
             console.print(f"{one.path.name}: nothing to build, the site runs it on a CPU ({how})", soft_wrap=True)
         else:
             wanted.append(one)
-    chosen = {"fp16": "f16", "fp32": "f32"}.get(precision or "", precision)
-    return [Wanted(one.path, backend or one.backend, chosen or one.precision) for one in wanted]
+    return [Wanted(one.path, backend or one.backend, precision or one.precision) for one in wanted]
 
 
 def _show_plans(built: "Sequence[Built]") -> None:
