@@ -22,7 +22,7 @@ from rich.table import Table
 
 from pipeline.config import Site, load_site
 from pipeline.errors import ConfigError, PipelineError, SourceError, StoreError
-from pipeline.results import Evaluation, Summary, evaluate_run
+from pipeline.results import Evaluation, Summary, evaluate_run, hints, short_reason
 from pipeline.sinks import locked, write_json
 from pipeline.telemetry import CameraCounters
 
@@ -117,7 +117,7 @@ def _follow(site: Site, out: Path, *, replay: bool, video: bool, seconds: float 
             summary.evaluation = evaluate_run(out, Path(site.truth))
             write_json(out / "summary.json", summary)
     finally:
-        _show(summary, out)
+        _show(summary, site, out)
     if not seen:
         raise SourceError(f"no camera delivered a frame in {summary.seconds:.0f} s; the lines above, if any, say why")
 
@@ -188,19 +188,23 @@ def _progress() -> Iterator[_Screen]:
         yield _Screen(live)
 
 
-def _show(summary: Summary, out: Path) -> None:
+def _show(summary: Summary, site: Site, out: Path) -> None:
     table = Table(box=SIMPLE, title=f"{summary.mode}, {summary.seconds:.1f} s", title_justify="left")
     for name in ("camera", "frames", "fps", "dropped", "tracks", "crops described"):
         table.add_column(name, justify="left" if name == "camera" else "right")
-    for camera_id, one in summary.cameras.items():
+    table.add_column("problem" if any(one.reason for one in summary.cameras.values()) else "")
+    for camera in site.cameras:
+        one = summary.cameras[camera.id]
         numbers = (one.frames, f"{one.fps:.1f}", one.dropped, one.tracks, one.crops)
-        table.add_row(camera_id, *(str(number) for number in numbers))
+        table.add_row(camera.id, *(str(number) for number in numbers), short_reason(one.reason, camera))
     console.print(table)
     latency = "  ".join(f"{name} {value:.0f} ms" for name, value in summary.latency_ms.items())
     console.print(f"identities   {summary.identities}")
     console.print(f"frames/s     {summary.fps:.1f} over {len(summary.cameras)} cameras")
     console.print(f"latency      {latency}")
     console.print(f"memory       {summary.rss_mb:.0f} MB resident")
+    for hint in hints(summary, site):
+        console.print(f"hint         {hint}", soft_wrap=True)
     if summary.evaluation:
         _show_scores(summary.evaluation)
     console.print(f"run          {out}", soft_wrap=True)

@@ -206,6 +206,8 @@ def test_a_run_that_saw_nothing_fails_after_its_summary(monkeypatch, capfd, tmp_
     status, out, err = run(monkeypatch, capfd, "run", "--cams", broken_site(tmp_path), "--out", tmp_path / "out", mode)
     assert status == 2
     assert "identities   0" in out
+    assert "problem" in out
+    assert "cannot open: not a video" in " ".join(out.split())
     assert "a.mp4" in err
     assert err.endswith(" s; the lines above, if any, say why\n")
     assert (tmp_path / "out" / "summary.json").is_file()
