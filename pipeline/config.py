@@ -298,7 +298,7 @@ def _camera_fault(camera: object) -> str:
     if not isinstance(camera_id, str | None):
         return f".id: YAML reads {camera_id}, no text; put it in quotes, as '1' or 'no'"
     if camera_id is not None and not re.fullmatch(_ID, camera_id):
-        return f".id: {camera_id!r} names files; use at most 64 of a-z A-Z 0-9 . _ -, first a letter or digit"
+        return f".id: {camera_id!r} is no id; use at most 64 of a-z A-Z 0-9 . _ -, first a letter or digit"
     return f".url: {url!r} is no url; write webcam:{url}" if str(url).isdecimal() else ""
 
 
