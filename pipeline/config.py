@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -243,8 +243,8 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
         raise ConfigError(f"{path}: not valid YAML: {redact(' '.join(str(error).split()))}") from error
     _check_keys(path, yaml.compose(content, Loader=yaml.SafeLoader))
     _check_ids(path, site)
-    _check_clocks(path, site)
     cameras = tuple(_resolve(path, camera, environ) for camera in site.cameras)
+    _check_clocks(path, cameras)
     truth = str(path.parent / site.truth) if site.truth is not None else None
     if truth and not Path(truth).is_dir():
         raise ConfigError(f"{path}: truth: no folder {truth}; give one with a MOT file for each camera")
@@ -345,9 +345,9 @@ def _check_ids(path: Path, site: Site) -> None:
         raise ConfigError(f"{path}: cameras: id {twice[0]!r} occurs {ids.count(twice[0])} times; ids must differ")
 
 
-def _check_clocks(path: Path, site: Site) -> None:
+def _check_clocks(path: Path, cameras: Sequence[CameraConfig]) -> None:
     """Refuses files of which some tell a date and others none: they would be replayed decades apart."""
-    files = [camera for camera in site.cameras if camera.is_file]
+    files = [camera for camera in cameras if camera.is_file]
     without = [camera.id for camera in files if not camera.started_at]
     dated = [camera for camera in files if abs(camera.started_at) > _YEAR_S]
     if without and dated:

@@ -69,10 +69,16 @@ def test_a_section_of_which_nothing_is_left_means_its_defaults(tmp_path, model):
 
 @pytest.mark.parametrize(
     ("first", "others"),
-    [("a.mp4, started_at: 12.5", "b.mp4"), ("a.mp4, started_at: 1764500000", "webcam:0"), ("a.mp4", "b.mp4")],
+    [
+        ("a.mp4, started_at: 12.5", "b.mp4"),
+        ("a.mp4, started_at: 1764500000", "webcam:0"),
+        ("a.mp4, started_at: 1764500000", "${CAMERA}"),
+        ("a.mp4", "b.mp4"),
+    ],
 )
 def test_files_may_start_apart_by_seconds_and_streams_have_their_own_clock(tmp_path, first, others):
-    assert load_site(write(tmp_path, f"cameras: [{{id: a, url: {first}}}, {{id: b, url: '{others}'}}]"))
+    path = write(tmp_path, f"cameras: [{{id: a, url: {first}}}, {{id: b, url: '{others}'}}]")
+    assert load_site(path, {"CAMERA": "rtsp://h/1"})
 
 
 def test_settings_that_just_fit_each_other_are_taken(tmp_path):
