@@ -287,7 +287,7 @@ def _listed(root: Path, named: Iterable[Named]) -> ImageList:
 def _unknown_layout(root: Path) -> LayoutError:
     """What to raise where no layout fits: it shows those that are known."""
     if not root.is_dir():
-        return LayoutError(f"{root}: no such folder")
+        return LayoutError(f"{root}: {'a file; give the folder' if root.exists() else 'no such folder'}")
     found = sorted(path.name for path in root.glob("*"))
     return LayoutError(EXPECTED.format(root=root, found=", ".join(found[:8]) or "nothing"))
 

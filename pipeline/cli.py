@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ from rich.table import Table
 
 from pipeline.config import Site, load_site
 from pipeline.errors import ConfigError, PipelineError, SourceError, StoreError
-from pipeline.results import Evaluation, Summary, evaluate_run
+from pipeline.results import Evaluation, Summary, evaluate_run, hints, short_reason
 from pipeline.sinks import locked, write_json
 from pipeline.telemetry import CameraCounters
 
@@ -36,6 +37,19 @@ app = typer.Typer(
 )
 console = Console(highlight=False, markup=False)  # paths and urls may hold [brackets]
 
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise ConfigError("--out is empty; give a folder")
+    return Path(text)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        console.print(f"mspf-pipeline {version('mspf-pipeline')}")
+        raise typer.Exit
+
+
 Cams = Annotated[Path, typer.Option("--cams", help="The site: a cams.yaml.")]
 
 
@@ -48,10 +62,21 @@ def main() -> None:
         sys.exit(2)
 
 
+@app.callback()
+def _options(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
 @app.command()
 def run(
     cams: Cams,
-    out: Annotated[Path | None, typer.Option(help="Run directory; default runs/<date and time>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=_folder, metavar="<path>", help="Run directory; default runs/<date and time>.")
+    ] = None,
     replay: Annotated[
         bool | None,
         typer.Option(
@@ -93,7 +118,7 @@ def _follow(site: Site, out: Path, *, replay: bool, video: bool, seconds: float 
             summary.evaluation = evaluate_run(out, Path(site.truth))
             write_json(out / "summary.json", summary)
     finally:
-        _show(summary, out)
+        _show(summary, site, out)
     if not seen:
         raise SourceError(f"no camera delivered a frame in {summary.seconds:.0f} s; the lines above, if any, say why")
     if summary.interrupted:
@@ -168,19 +193,23 @@ def _progress() -> Iterator[_Screen]:
         yield _Screen(live)
 
 
-def _show(summary: Summary, out: Path) -> None:
+def _show(summary: Summary, site: Site, out: Path) -> None:
     table = Table(box=SIMPLE, title=f"{summary.mode}, {summary.seconds:.1f} s", title_justify="left")
     for name in ("camera", "frames", "fps", "dropped", "tracks", "crops described"):
         table.add_column(name, justify="left" if name == "camera" else "right")
-    for camera_id, one in summary.cameras.items():
+    table.add_column("problem" if any(one.reason for one in summary.cameras.values()) else "")
+    for camera in site.cameras:
+        one = summary.cameras[camera.id]
         numbers = (one.frames, f"{one.fps:.1f}", one.dropped, one.tracks, one.crops)
-        table.add_row(camera_id, *(str(number) for number in numbers))
+        table.add_row(camera.id, *(str(number) for number in numbers), short_reason(one.reason, camera))
     console.print(table)
     latency = "  ".join(f"{name} {value:.0f} ms" for name, value in summary.latency_ms.items())
     console.print(f"identities   {summary.identities}")
     console.print(f"frames/s     {summary.fps:.1f} over {len(summary.cameras)} cameras")
     console.print(f"latency      {latency}")
     console.print(f"memory       {summary.rss_mb:.0f} MB resident")
+    for hint in hints(summary, site):
+        console.print(f"hint         {hint}", soft_wrap=True)
     if summary.evaluation:
         _show_scores(summary.evaluation)
     console.print(f"run          {out}", soft_wrap=True)
@@ -199,7 +228,9 @@ def _show_scores(scores: Evaluation) -> None:
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder for clips, cams.yaml, calibration and truth.")],
+    out: Annotated[
+        Path, typer.Option(parser=_folder, metavar="<path>", help="Folder for clips, cams.yaml, calibration and truth.")
+    ],
     cameras: Annotated[int, typer.Option(help="Cameras, overlapping and disjoint.")] = 4,
     people: Annotated[int, typer.Option(help="Different people.")] = 12,
     seconds: Annotated[float, typer.Option(help="Length of the clips.")] = 60.0,
@@ -242,7 +273,7 @@ def build(
     cams: Annotated[Path | None, typer.Option("--cams", help="A site, whose two networks are built.")] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="fp16, fp32, int8 (of a quantised file), or auto; default: the site's, else auto."),
+        typer.Option(help="f16, f32, int8 (of a quantised file), or auto; default: the site's, else auto."),
     ] = None,
     max_batch: Annotated[int, typer.Option(help="Most pictures in one call.")] = 64,
     engine_dir: Annotated[
@@ -296,8 +327,7 @@ def _wanted(models: Sequence[str], cams: Path | None, backend: str | None, preci
             console.print(f"{one.path.name}: nothing to build, the site runs it on a CPU ({how})", soft_wrap=True)
         else:
             wanted.append(one)
-    chosen = {"fp16": "f16", "fp32": "f32"}.get(precision or "", precision)
-    return [Wanted(one.path, backend or one.backend, chosen or one.precision) for one in wanted]
+    return [Wanted(one.path, backend or one.backend, precision or one.precision) for one in wanted]
 
 
 def _show_plans(built: "Sequence[Built]") -> None:

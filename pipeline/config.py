@@ -3,9 +3,10 @@
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import yaml
@@ -18,9 +19,15 @@ Instant = Annotated[float, Meta(ge=-1e12, le=1e12)]  # limits keep nan and inf o
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
 Few = Annotated[int, Meta(ge=1, le=1000)]
+Several = Annotated[int, Meta(ge=2, le=1000)]
+Moments = Annotated[float, Meta(gt=0, le=30)]
 Text = Annotated[str, Meta(min_length=1)]
-CameraId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
+_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+CameraId = Annotated[str, Meta(pattern=_ID)]
+
+_EXAMPLE = "cameras: [{id: hall, url: webcam:0}]"
+_YEAR_S = 365 * 86400.0
 _SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # Userinfo goes up to the last @, since passwords are often not percent-encoded; tokens are told by their names.
 _USERINFO = re.compile(r"(:/+).*(?=@)|[^\s:/]+:(?!/)\S*(?=@)")
@@ -36,7 +43,7 @@ class CameraConfig(_Section, frozen=True):
 
     Attributes:
         url: rtsp://…, http://…, a video file (relative to cams.yaml), or webcam:N.
-        started_at: UTC seconds of a file's first frame; files of one site that start together may leave it 0.
+        started_at: UTC seconds of a file's first frame, for all files or, where they start together, none.
         max_age_s: a live camera that delivers no frame for so long is reconnected.
     """
 
@@ -60,7 +67,7 @@ class DetectorConfig(_Section, frozen=True):
     """Who is a person.
 
     Attributes:
-        model: "default", an .onnx file, or an ultralytics .pt name or path (needs the ultralytics extra).
+        model: "default", an .onnx file (relative to cams.yaml), or an ultralytics .pt name or path (needs that extra).
         min_score: boxes below are dropped before tracking.
     """
 
@@ -77,14 +84,14 @@ class TrackerConfig(_Section, frozen=True):
         new_track_score: a box starts a track only above this.
         high_score: boxes above are matched first.
         min_iou: least overlap of a box with a track's predicted box.
-        lost_after_s: a track not seen for so long is closed.
+        lost_after_s: a track not seen for so long is closed; well within the 60 s after which the matcher gives it up.
         confirm_frames: sightings before a track is described.
     """
 
     new_track_score: Share = 0.3
     high_score: Share = 0.25
     min_iou: Share = 0.15
-    lost_after_s: Positive = 1.0
+    lost_after_s: Moments = 1.0
     confirm_frames: Few = 2
 
 
@@ -107,9 +114,9 @@ class ReidConfig(_Section, frozen=True):
 
     Attributes:
         model: "default", which is mspf_x0_5; mspf_x1_0, mspf_x0_25, mspf_x0_5_rendered, mspf_x0_25_rendered, or an
-            .onnx file with re-ID metadata.
+            .onnx file with re-ID metadata (relative to cams.yaml).
         refresh_s: a long track gets a new embedding so often; a young one sooner.
-        bank: embeddings kept per track.
+        bank: embeddings kept per track, no fewer than `matcher.min_embeddings`.
         split_below: a track whose last two embeddings are less similar than this to all earlier ones became somebody
             else (two people crossed) and is split; 0 never splits.
         max_batch: most crops described in one step.
@@ -149,7 +156,7 @@ class MatcherConfig(_Section, frozen=True):
         min_embeddings: least evidence before deciding.
         decide_after_s: a track in doubt for so long is decided by min_similarity.
         confirm_after_s: a provisional identity seen for so long is confirmed.
-        prototypes: tracklet means kept per identity.
+        prototypes: tracklet means kept per identity; beyond, the two most similar are averaged.
         forget_after_s, max_identities: bounds of the gallery.
     """
 
@@ -167,7 +174,7 @@ class MatcherConfig(_Section, frozen=True):
     min_embeddings: Count = 3
     decide_after_s: Positive = 1.5
     confirm_after_s: Positive = 1.0
-    prototypes: Few = 8
+    prototypes: Several = 8
     forget_after_s: Positive = 3600.0
     max_identities: Count = 20_000
 
@@ -201,6 +208,16 @@ class Site(_Section, frozen=True):
         return -(-len(self.cameras) // self.cameras_per_worker)
 
 
+_SECTIONS: dict[str, type[_Section]] = {
+    "cameras": CameraConfig,
+    "detector": DetectorConfig,
+    "tracker": TrackerConfig,
+    "quality": QualityConfig,
+    "reid": ReidConfig,
+    "matcher": MatcherConfig,
+}
+
+
 def redact(text: str) -> str:
     """The text with every URL's user, password and token replaced by ***."""
     return _TOKEN.sub(r"\1***", _USERINFO.sub(lambda found: f"{found[1] or ''}***", text))
@@ -210,12 +227,14 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
     """The site that a cams.yaml describes, secrets filled in, file paths made absolute.
 
     Raises:
-        ConfigError: the file is missing or not YAML, a key is unknown or of the wrong type, an id occurs twice,
-            a ${NAME} is not set, the truth is no folder.
+        ConfigError: the file is missing or not YAML, a key is unknown or of the wrong type, an id occurs twice, some
+            files have a clock and others none, a ${NAME} is not set, the truth or a network is not there, settings
+            contradict each other.
     """
     try:
         content = path.read_bytes()
-        site = msgspec.yaml.decode(content, type=Site)
+        settings = _settings(path, content)
+        site = msgspec.convert(settings, Site)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the site: {error.strerror}; give an existing cams.yaml") from error
     except msgspec.ValidationError as error:
@@ -225,24 +244,83 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
     _check_keys(path, yaml.compose(content, Loader=yaml.SafeLoader))
     _check_ids(path, site)
     cameras = tuple(_resolve(path, camera, environ) for camera in site.cameras)
+    _check_clocks(path, cameras)
     truth = str(path.parent / site.truth) if site.truth is not None else None
     if truth and not Path(truth).is_dir():
         raise ConfigError(f"{path}: truth: no folder {truth}; give one with a MOT file for each camera")
+    matcher = _with_thresholds(site, settings)
+    _check_decidable(path, site.reid, matcher)
     return msgspec.structs.replace(
         site,
         cameras=cameras,
         truth=truth,
-        matcher=_with_thresholds(site, content),
-        detector=msgspec.structs.replace(site.detector, model=_model_path(path, site.detector.model)),
-        reid=msgspec.structs.replace(site.reid, model=_model_path(path, site.reid.model)),
+        matcher=matcher,
+        detector=msgspec.structs.replace(site.detector, model=_model_path(path, "detector", site.detector.model)),
+        reid=msgspec.structs.replace(site.reid, model=_model_path(path, "reid", site.reid.model)),
     )
 
 
-def _with_thresholds(site: Site, content: bytes) -> MatcherConfig:
+def _settings(path: Path, content: bytes) -> dict[str, Any]:
+    """What the file gives; a section of which nothing is left is not given.
+
+    Raises:
+        ConfigError: it has another form than settings have.
+    """
+    found = msgspec.yaml.decode(content)
+    if not isinstance(found, dict | None):
+        raise ConfigError(f"{path}: holds no settings; give at least {_EXAMPLE}")
+    given = {key: value for key, value in (found or {}).items() if value is not None or key not in _SECTIONS}
+    for fault in _misshapen(given):
+        raise ConfigError(f"{path}: {fault}")
+    return given
+
+
+def _misshapen(given: Mapping[str, Any]) -> Iterator[str]:
+    """What has another form than it should, told to somebody who does not know YAML's types."""
+    for key, kind in _SECTIONS.items():
+        if key != "cameras" and not isinstance(value := given.get(key, {}), dict):
+            first = msgspec.structs.fields(kind)[0]
+            fit = value if isinstance(value, type(first.default)) else first.default
+            yield f"{key}: {value!r} is a value where settings belong; write {key}: {{{first.name}: {fit}}}"
+    cameras = given.get("cameras", [])
+    if not isinstance(cameras, list):
+        yield f"cameras: no list; put a dash before each camera, or write {_EXAMPLE}"
+        return
+    for place, camera in enumerate(cameras):
+        if fault := _camera_fault(camera):
+            yield f"cameras[{place}]{fault}"
+
+
+def _camera_fault(camera: object) -> str:
+    if not isinstance(camera, dict):
+        return f": {redact(repr(camera))} is no camera; write it as in {_EXAMPLE}"
+    camera_id, url = camera.get("id"), camera.get("url")
+    if not isinstance(camera_id, str | None):
+        return f".id: YAML reads {camera_id}, no text; put it in quotes, as '1' or 'no'"
+    if camera_id is not None and not re.fullmatch(_ID, camera_id):
+        return f".id: {camera_id!r} is no id; use at most 64 of a-z A-Z 0-9 . _ -, first a letter or digit"
+    return f".url: {url!r} is no url; write webcam:{url}" if str(url).isdecimal() else ""
+
+
+def _with_thresholds(site: Site, settings: Mapping[str, Any]) -> MatcherConfig:
     """The matcher's settings; thresholds that the file does not give are those of the re-ID network."""
+    given = settings.get("matcher", {})
     own = _THRESHOLDS.get(site.reid.model, {})
-    given = msgspec.yaml.decode(content).get("matcher", {}) if own else {}
     return msgspec.structs.replace(site.matcher, **{key: value for key, value in own.items() if key not in given})
+
+
+def _check_decidable(path: Path, reid: ReidConfig, matcher: MatcherConfig) -> None:
+    """Refuses settings by which no track could ever be decided, or not as they say."""
+    if reid.bank < (least := matcher.min_embeddings):
+        raise ConfigError(
+            f"{path}: reid.bank: {reid.bank} embeddings of a track are kept, matcher.min_embeddings waits for {least}; "
+            f"keep {least} or more, or wait for fewer"
+        )
+    for lower, upper in pairwise(("new_below", "min_similarity", "sure_similarity")):
+        if (low := getattr(matcher, lower)) > (high := getattr(matcher, upper)):
+            raise ConfigError(
+                f"{path}: matcher.{lower}: {low:g} is above {upper}, which is {high:g} here; lower it or raise {upper}"
+            )
 
 
 def _check_keys(path: Path, node: yaml.Node | None) -> None:
@@ -267,6 +345,18 @@ def _check_ids(path: Path, site: Site) -> None:
         raise ConfigError(f"{path}: cameras: id {twice[0]!r} occurs {ids.count(twice[0])} times; ids must differ")
 
 
+def _check_clocks(path: Path, cameras: Sequence[CameraConfig]) -> None:
+    """Refuses files of which some tell a date and others none: they would be replayed decades apart."""
+    files = [camera for camera in cameras if camera.is_file]
+    without = [camera.id for camera in files if not camera.started_at]
+    dated = [camera for camera in files if abs(camera.started_at) > _YEAR_S]
+    if without and dated:
+        raise ConfigError(
+            f"{path}: camera {dated[0].id}: started_at is {dated[0].started_at:.0f}, but {', '.join(without)} have none"
+            "; give it for all files, or for none if they start together"
+        )
+
+
 def _resolve(path: Path, camera: CameraConfig, environ: Mapping[str, str]) -> CameraConfig:
     def secret(found: re.Match[str]) -> str:
         if found[1] not in environ:
@@ -278,14 +368,18 @@ def _resolve(path: Path, camera: CameraConfig, environ: Mapping[str, str]) -> Ca
     return msgspec.structs.replace(camera, url=str(path.parent / camera.url)) if camera.is_file else camera
 
 
-def _model_path(path: Path, model: str) -> str:
-    """Relative paths are relative to cams.yaml; names such as `default` or `yolo11n.pt` stay names."""
+def _model_path(path: Path, section: str, model: str) -> str:
+    """A file beside cams.yaml, else in the working folder; names such as `default` or `yolo11n.pt` stay names."""
     beside = path.parent / model
+    if Path(model).suffix.lower() == ".onnx" and not beside.is_file() and not Path(model).is_file():
+        raise ConfigError(f"{path}: {section}.model: no file {model}; relative paths start at cams.yaml")
     return str(beside) if beside.is_file() else model
 
 
 def _explain(message: str) -> str:
     """msgspec's message, an unknown key named with its full path and the nearest known one."""
+    if "missing required field `cameras`" in message:
+        return f"cameras: is missing; give at least one, as in {_EXAMPLE}"
     found = re.search(r"unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", message)
     if not found:
         told = message.replace(" - at `$.", " at `").replace(" - at `$`", "")
@@ -298,13 +392,4 @@ def _explain(message: str) -> str:
 
 
 def _keys_at(section: str) -> list[str]:
-    sections: dict[str, type[_Section]] = {
-        "": Site,
-        "cameras": CameraConfig,
-        "detector": DetectorConfig,
-        "tracker": TrackerConfig,
-        "quality": QualityConfig,
-        "reid": ReidConfig,
-        "matcher": MatcherConfig,
-    }
-    return [field.name for field in msgspec.structs.fields(sections[section])]
+    return [field.name for field in msgspec.structs.fields(_SECTIONS[section] if section else Site)]

@@ -35,6 +35,10 @@ def resolve_reid(model: str) -> Path:
         ConfigError: neither a shipped network nor any file's name.
     """
     path = SHIPPED_REID.get(model, DEFAULT_REID if model == "default" else Path(model))
+    if path.suffix.lower() in (".pt", ".safetensors"):
+        raise ConfigError(
+            f"reid.model: {model!r} holds weights, no network to run; scripts/export.py makes an .onnx of it"
+        )
     if path.suffix.lower() != ".onnx":
         raise ConfigError(f"reid.model: {model!r} is neither default, {', '.join(SHIPPED_REID)} nor an .onnx file")
     return path

@@ -1,6 +1,7 @@
 """What a run leaves behind: reading a run directory and its ground truth, and the summary of both."""
 
 import math
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,11 +11,13 @@ import msgspec
 import numpy as np
 from msgspec import structs
 
+from pipeline.config import CameraConfig, Site
 from pipeline.errors import ConfigError
 from pipeline.evaluation import Boxes, Scores, merged, score
 from pipeline.matcher_state import survivors
 from pipeline.telemetry import CameraCounters
 
+_END = "end of file"  # a camera's reason for no more frames where nothing is wrong
 _ONLINE = (
     "strictly online: every box has the identity its track held when the box was written (those before a track's first "
     "identity have that one, those of tracks without one are absent)"
@@ -24,7 +27,12 @@ _RULES = "all cameras one sequence, global ids, IDF1 at IoU 0.5, boxes with cons
 
 
 class CameraSummary(msgspec.Struct):
-    """One camera over a whole run; fps is processed frames by the run's wall time."""
+    """One camera over a whole run.
+
+    Attributes:
+        fps: processed frames by the run's wall time.
+        reason: why no more frames came; "" when they did to the end.
+    """
 
     frames: int
     fps: float
@@ -33,6 +41,7 @@ class CameraSummary(msgspec.Struct):
     crops: int
     reconnects: int
     drop_reasons: dict[str, int]
+    reason: str = ""
 
 
 class Evaluation(Scores, frozen=True):
@@ -162,4 +171,27 @@ def camera_summary(total: CameraCounters, seconds: float) -> CameraSummary:
         crops=total.crops,
         reconnects=total.reconnects,
         drop_reasons=total.dropped,
+        reason="" if total.reason == _END else total.reason,
     )
+
+
+def hints(summary: Summary, site: Site) -> list[str]:
+    """Why people who were tracked have no identity, a line each; [] when they have."""
+    cameras, found = summary.cameras, []
+    if undescribed := [camera_id for camera_id, one in cameras.items() if one.tracks and not one.crops]:
+        found.append(
+            f"{', '.join(undescribed)}: people were tracked but none described: all lower than quality.min_height_px "
+            f"({site.quality.min_height_px:g}) or below quality.min_quality ({site.quality.min_quality:g})"
+        )
+    if not summary.identities and any(one.crops for one in cameras.values()):
+        found.append(
+            "people were described but none got an identity: none was seen for matcher.confirm_after_s "
+            f"({site.matcher.confirm_after_s:g} s) with matcher.min_embeddings ({site.matcher.min_embeddings}) views"
+        )
+    return found
+
+
+def short_reason(reason: str, camera: CameraConfig) -> str:
+    """A camera's reason without its id, its url and what to do."""
+    told = re.sub(rf"^{re.escape(camera.id)}:|( from)? {re.escape(camera.safe_url)}", "", reason)
+    return told.partition(";")[0].strip(" :")

@@ -157,7 +157,7 @@ def _unopened(camera: CameraConfig, error: Exception) -> str:
     advice = {
         av.error.FileNotFoundError: "no such file; check the url, relative paths start at cams.yaml",
         av.error.IsADirectoryError: "a folder; give a video file",
-        av.error.InvalidDataError: "not a video that can be read; the file may be truncated, copy it again",
+        av.error.InvalidDataError: "not a video that can be read; if it is one, it may be truncated, copy it again",
         av.error.HTTPUnauthorizedError: "user or password refused; check the secret behind the url",
         av.error.HTTPNotFoundError: "the server knows no such stream; check the path of the url",
         av.error.ConnectionRefusedError: "connection refused; check host and port, and that the camera is on",
@@ -166,6 +166,7 @@ def _unopened(camera: CameraConfig, error: Exception) -> str:
     }
     if not camera.is_file:  # a host that accepts and stays silent ends as invalid data
         advice[av.error.InvalidDataError] = advice[av.error.ExitError]
+        advice[av.error.OSError] = f"{_told(camera, error)}; check the host's name and the network"
     reason = next((text for kind, text in advice.items() if isinstance(error, kind)), "")
     return f"{camera.id}: cannot open {camera.safe_url}: {reason or _told(camera, error)}"
 

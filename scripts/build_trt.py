@@ -1,4 +1,4 @@
-"""Build TensorRT plans: python scripts/build_trt.py MODEL... [--precision fp16] [--max-batch 64] [--engine-dir DIR]
+"""Build TensorRT plans: python scripts/build_trt.py MODEL... [--precision f16] [--max-batch 64] [--engine-dir DIR]
 
 The same as `mspf-pipeline build`; --help lists everything.
 """
@@ -8,5 +8,5 @@ import sys
 from pipeline.cli import main
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "build")
+    sys.argv[:1] = ["mspf-pipeline", "build"]
     main()

@@ -145,6 +145,12 @@ def test_a_query_without_a_gallery_is_shown_how_to_score_everyone(tmp_path: Path
         read_test_split(tmp_path / "nowhere")
 
 
+def test_a_file_where_a_folder_belongs_is_told(tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").touch()
+    with pytest.raises(LayoutError, match=r"photos\.zip: a file; give the folder"):
+        training_images(tmp_path / "photos.zip")
+
+
 @pytest.mark.parametrize(
     ("name", "camera"),
     [("c2_7", 2), ("C12_5", 12), ("door-c1", 1), ("cam2_1", 2), ("Camera_3 7", 3), ("c1s2_004", 1), ("pic_c3po", 0),

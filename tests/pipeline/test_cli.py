@@ -1,6 +1,9 @@
 """The command line: help with an example, and one line and exit status 2 for what the user can mend."""
 
+import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -24,6 +27,12 @@ def test_the_help_of_a_command_has_an_example(command):
     shown = CliRunner().invoke(app, [command, "--help"])
     assert shown.exit_code == 0
     assert f"Example: mspf-pipeline {command} " in " ".join(shown.output.split())
+
+
+def test_the_help_of_the_script_that_builds_plans_is_that_of_the_command():
+    script = Path(__file__).parents[2] / "scripts" / "build_trt.py"
+    shown = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
+    assert "Usage: mspf-pipeline build [OPTIONS] " in shown.stdout
 
 
 def run(monkeypatch, capsys, *arguments):
@@ -97,7 +106,7 @@ def test_a_plan_is_built_and_shown(monkeypatch, capsys, tmp_path):
     pytest.importorskip("tensorrt_rtx")
     monkeypatch.setenv("MSPF_PIPELINE_CACHE", "")  # put back afterwards what --engine-dir sets
     network = write_reid(tmp_path / "net.onnx")
-    options = ("--precision", "fp16", "--engine-dir", tmp_path, "--backend", "tensorrt-rtx")
+    options = ("--precision", "f16", "--engine-dir", tmp_path, "--backend", "tensorrt-rtx")
     status, out, _ = run(monkeypatch, capsys, "build", network, *options)
     assert status == 0
     assert " net " in out
@@ -137,6 +146,17 @@ def test_a_run_directory_that_cannot_be_made_is_one_line(monkeypatch, capsys, tm
     status, _, err = run(monkeypatch, capsys, "run", "--cams", path, "--out", path / "out")
     assert status == 2
     assert err == f"{path / 'out'}: cannot make the run directory: Not a directory; give another --out\n"
+
+
+@pytest.mark.parametrize("command", [("run", "--cams", "cams.yaml"), ("simulate",)])
+def test_an_empty_folder_name_is_not_taken_for_the_working_folder(monkeypatch, capsys, command):
+    status, _, err = run(monkeypatch, capsys, *command, "--out", "")
+    assert (status, err) == (2, "--out is empty; give a folder\n")
+
+
+def test_the_version_is_that_of_the_package(monkeypatch, capsys):
+    status, out, _ = run(monkeypatch, capsys, "--version")
+    assert (status, out) == (0, f"mspf-pipeline {version('mspf-pipeline')}\n")
 
 
 def test_evaluating_what_is_no_run_is_one_line(monkeypatch, capsys, tmp_path):
@@ -186,6 +206,8 @@ def test_a_run_that_saw_nothing_fails_after_its_summary(monkeypatch, capfd, tmp_
     status, out, err = run(monkeypatch, capfd, "run", "--cams", broken_site(tmp_path), "--out", tmp_path / "out", mode)
     assert status == 2
     assert "identities   0" in out
+    assert "problem" in out
+    assert "cannot open: not a video" in " ".join(out.split())
     assert "a.mp4" in err
     assert err.endswith(" s; the lines above, if any, say why\n")
     assert (tmp_path / "out" / "summary.json").is_file()

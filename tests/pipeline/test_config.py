@@ -35,6 +35,14 @@ def test_files_are_relative_to_cams_yaml_and_names_of_models_stay_names(tmp_path
     assert site.reid.model == str(tmp_path / "own.onnx")
 
 
+def test_a_network_that_is_not_beside_cams_yaml_is_looked_for_in_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "own.onnx").touch()
+    monkeypatch.chdir(tmp_path / "work")
+    path = write(tmp_path, f"cameras: [{A}]\ndetector: {{model: own.onnx}}")
+    assert load_site(path).detector.model == "own.onnx"
+
+
 @pytest.mark.parametrize(
     ("rest", "thresholds"),
     [
@@ -50,6 +58,32 @@ def test_thresholds_that_are_not_given_are_those_of_the_network(tmp_path, rest, 
     found = (matcher.min_similarity, matcher.sure_similarity, matcher.new_below, matcher.merge_similarity)
     assert found == thresholds
     assert matcher.prototypes == (3 if "prototypes" in rest else 8)
+
+
+@pytest.mark.parametrize("model", ["default", "mspf_x0_25"])
+def test_a_section_of_which_nothing_is_left_means_its_defaults(tmp_path, model):
+    given = f"cameras: [{A}]\nreid: {{model: {model}}}\n"
+    emptied = load_site(write(tmp_path, f"{given}detector:\ntracker:\nquality:\nmatcher:\n  # min_similarity: 0.5"))
+    assert emptied == load_site(write(tmp_path, given))
+
+
+@pytest.mark.parametrize(
+    ("first", "others"),
+    [
+        ("a.mp4, started_at: 12.5", "b.mp4"),
+        ("a.mp4, started_at: 1764500000", "webcam:0"),
+        ("a.mp4, started_at: 1764500000", "${CAMERA}"),
+        ("a.mp4", "b.mp4"),
+    ],
+)
+def test_files_may_start_apart_by_seconds_and_streams_have_their_own_clock(tmp_path, first, others):
+    path = write(tmp_path, f"cameras: [{{id: a, url: {first}}}, {{id: b, url: '{others}'}}]")
+    assert load_site(path, {"CAMERA": "rtsp://h/1"})
+
+
+def test_settings_that_just_fit_each_other_are_taken(tmp_path):
+    rest = "reid: {bank: 1}\nmatcher: {min_embeddings: 1, new_below: 0.6, min_similarity: 0.6, sure_similarity: 0.6}"
+    assert load_site(write(tmp_path, f"cameras: [{A}]\n{rest}")).reid.bank == 1
 
 
 @pytest.mark.parametrize(
@@ -83,20 +117,68 @@ A = "{id: a, url: a.mp4}"
         (f"cameras: [{A}]\nmatcher: {{min_similarity: 2}}", "`float` <= 1.*`matcher.min_similarity`"),
         (f"cameras: [{A}]\nmatcher: {{min_similarity: .nan}}", "matcher.min_similarity"),
         (f"cameras: [{A}]\ntracker: {{lost_after_s: .inf}}", "tracker.lost_after_s"),
+        (f"cameras: [{A}]\ntracker: {{lost_after_s: 31}}", "<= 30.*tracker.lost_after_s"),
+        (f"cameras: [{A}]\nmatcher: {{prototypes: 1}}", ">= 2.*matcher.prototypes"),
+        (f"cameras: [{A}]\nreid: {{bank: 2}}", "reid.bank: 2 .*matcher.min_embeddings waits for 3; keep 3 or more"),
+        (f"cameras: [{A}]\nmatcher: {{min_embeddings: 5}}", "reid.bank: 4 .* waits for 5; keep 5 or more"),
+        (
+            f"cameras: [{A}]\nmatcher: {{min_similarity: 0.8}}",
+            r"matcher.min_similarity: 0\.8 is above sure_similarity, which is 0\.75 here; lower it or raise sure_sim",
+        ),
+        (
+            f"cameras: [{A}]\nreid: {{model: mspf_x1_0}}\nmatcher: {{min_similarity: 0.72}}",
+            r"min_similarity: 0\.72 is above sure_similarity, which is 0\.7 here",
+        ),
+        (f"cameras: [{A}]\nmatcher: {{new_below: 0.6}}", r"matcher.new_below: 0\.6 is above min_similarity, .* 0\.55"),
         ("cameras: [{id: a, url: a.mp4, max_age_s: soon}]", r"`float`, got `str`.*`cameras\[.*\].max_age_s`"),
         ("cameras: [{id: a, url: a.mp4, max_age_s: 0}]", r"> 0.*`cameras\[.*\].max_age_s`"),
         ("cameras: [{id: a}]", "missing required field `url`"),
-        ("cameras: [{id: a/b, url: a.mp4}]", r"matching regex.*cameras\[.*\].id"),
+        (
+            f"cameras: [{A}, {{id: a/b, url: a.mp4}}]",
+            r"cameras\[1\]\.id: 'a/b' is no id; use at most 64 of",
+        ),
+        ("cameras: [{id: a b, url: a.mp4}]", r"cameras\[0\]\.id: 'a b' .*a-z A-Z 0-9 \. _ -, first a letter or digit"),
+        ("cameras: [{id: é, url: a.mp4}]", "'é' is no id"),
+        ("cameras: [{id: -a, url: a.mp4}]", "'-a' is no id"),
+        (f"cameras: [{{id: {'a' * 65}, url: a.mp4}}]", "at most 64"),
+        ("cameras: [{id: 1, url: a.mp4}]", r"cameras\[0\]\.id: YAML reads 1, no text; put it in quotes"),
+        ("cameras: [{id: 2026-01-31, url: a.mp4}]", "YAML reads 2026-01-31, no text"),
+        ("cameras: [{id: no, url: a.mp4}]", "YAML reads False, no text; put it in quotes, as '1' or 'no'"),
+        ("cameras: [{id: , url: a.mp4}]", r"`str`, got `null`.*`cameras\[.*\].id`"),
+        ("cameras: [{id: a, url: 0}]", r"cameras\[0\]\.url: 0 is no url; write webcam:0"),
+        ("cameras: [{id: a, url: '1'}]", r"cameras\[0\]\.url: '1' is no url; write webcam:1"),
+        (
+            "cameras: ['rtsp://me:pass@h/1']",
+            r"cameras\[0\]: 'rtsp://\*\*\*@h/1' is no camera; write it as in cameras: \[{id",
+        ),
+        ("cameras: {hall: {url: a.mp4}}", "cameras: no list; put a dash before each camera, or write cameras:"),
+        (f"cameras: [{A}]\nreid: mspf_x0_25", "'mspf_x0_25' is a value .*; write reid: {model: mspf_x0_25}"),
+        (
+            f"cameras: [{A}]\nmatcher: [1]",
+            r"\[1\] is a value where settings belong; write matcher: {min_similarity: 0.55}",
+        ),
+        (
+            f"cameras: [{A}, {{id: b, url: b.mp4, started_at: 1764500000}}, {{id: c, url: c.mp4}}]",
+            "camera b: started_at is 1764500000, but a, c have none; give it for all files, or for none",
+        ),
         (f"cameras: [{A}, {{id: b, url: b.mp4}}, {A}]", "id 'a' occurs 2 times; ids must differ"),
         ("cameras: [{id: a, url: ''}]", r"length >= 1.*cameras\[.*\].url"),
         (f"cameras: [{A}]\ntruth: ''", "length >= 1.*truth"),
         (f"cameras: [{A}]\nmatcher: {{prototypes: 100000000}}", "`int` <= 1000.*matcher.prototypes"),
         (f"cameras: [{A}]\nreid: {{bank: 1}}\nreid: {{bank: 2}}", "line 3: 'reid' stands there twice; keep one"),
         ("cameras: [{id: a, url: a.mp4,\n id: b}]", "line 2: 'id' stands there twice; keep one"),
-        ("&a [*a]", "Expected `object`, got `array`"),
+        ("&a [*a]", "holds no settings; give at least cameras:"),
+        (
+            f"cameras: [{A}]\nreid: {{model: x.onnx}}",
+            r"reid\.model: no file x\.onnx; relative paths start at cams\.yaml",
+        ),
+        (f"cameras: [{A}]\ndetector: {{model: x/y.onnx}}", r"detector\.model: no file x/y\.onnx"),
         ("cameras: []", "length >= 1.*cameras"),
-        ("truth: x", "missing required field `cameras`"),
-        ("", "Expected `object`, got `null`"),
+        ("truth: x", r"cameras: is missing; give at least one, as in cameras: \[{id: hall, url: webcam:0}\]"),
+        ("cameras:", "cameras: is missing"),
+        (f"camera: [{A}]", "unknown key 'camera'; did you mean 'cameras'"),
+        ("# cameras:", "cameras: is missing"),
+        ("", "cameras: is missing"),
         ("cameras: [", "not valid YAML"),
         ("a: b: c", "not valid YAML"),
         ("cameras: \x00", "not valid YAML"),
@@ -138,7 +220,7 @@ def test_no_number_may_be_infinite_or_none(tmp_path, section, name, value):
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     path = tmp_path / "cams.yaml"
     path.write_bytes(b"\xff\xfe\x80\x81")
-    with pytest.raises(ConfigError, match="Expected `object`, got `str`"):
+    with pytest.raises(ConfigError, match="holds no settings"):
         load_site(path)
 
 

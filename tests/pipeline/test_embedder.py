@@ -134,6 +134,12 @@ def test_a_misspelt_name_is_told_which_networks_ship(name):
         Embedder.load(ReidConfig(model=name))
 
 
+@pytest.mark.parametrize("name", ["last.pt", "runs/x.safetensors"])
+def test_weights_are_told_how_to_become_a_network(name):
+    with pytest.raises(ConfigError, match=rf"'{name}' holds weights, .*; scripts/export.py makes an \.onnx of it"):
+        Embedder.load(ReidConfig(model=name))
+
+
 def test_a_network_that_fails_is_an_engine_failure():
     def fail(batch):
         raise EngineError("net: out of memory")

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from pipeline.config import CameraConfig, Site
 from pipeline.errors import ConfigError
 from pipeline.evaluation import Boxes, merged, score
-from pipeline.results import camera_summary, evaluate_run, read_boxes, read_merges
+from pipeline.results import Summary, camera_summary, evaluate_run, hints, read_boxes, read_merges, short_reason
 from pipeline.telemetry import CameraCounters, added
 
 BOX = (10.0, 10.0, 20.0, 50.0)
@@ -185,3 +186,50 @@ def test_a_camera_served_by_several_workers_in_turn_is_summed_up():
 
 def test_a_camera_nobody_served_has_zero_frames():
     assert camera_summary(CameraCounters(), 0.0).frames == 0
+
+
+@pytest.mark.parametrize(("reason", "kept"), [("end of file", ""), ("", ""), ("a: cannot open", "a: cannot open")])
+def test_a_camera_that_broke_off_says_why(reason, kept):
+    assert camera_summary(CameraCounters(ended=True, reason=reason), 1.0).reason == kept
+
+
+@pytest.mark.parametrize(
+    ("identities", "near", "far", "says"),
+    [
+        (1, (2, 9), (1, 3), []),
+        (0, (0, 0), (0, 0), []),
+        (1, (2, 9), (3, 0), ["far: people were tracked but none described: all lower than quality.min_height_px (40)"]),
+        (
+            0,
+            (2, 9),
+            (0, 0),
+            ["people were described but none got an identity: none was seen for matcher.confirm_after"],
+        ),
+        (0, (2, 9), (3, 0), ["far: people were tracked", "people were described"]),
+        (0, (1, 0), (3, 0), ["near, far: people were tracked"]),
+    ],
+)
+def test_people_without_an_identity_are_explained(identities, near, far, says):
+    site = Site(tuple(CameraConfig(one, f"{one}.mp4") for one in ("near", "far")))
+    counted = {
+        "near": CameraCounters(tracks=near[0], crops=near[1]),
+        "far": CameraCounters(tracks=far[0], crops=far[1]),
+    }
+    cameras = {camera_id: camera_summary(one, 1.0) for camera_id, one in counted.items()}
+    found = hints(Summary("replay", identities, 1.0, 1.0, cameras, {}, 0.0), site)
+    assert [line[: len(start)] for line, start in zip(found, says, strict=True)] == says
+
+
+@pytest.mark.parametrize(
+    ("reason", "short"),
+    [
+        ("a: cannot open rtsp://***@h/1: no such file; check the url", "cannot open: no such file"),
+        ("a: rtsp://***@h/1 holds no video; give a video file or stream", "holds no video"),
+        ("a: rtsp://***@h/1: 24 frames could be read; the file is truncated", "24 frames could be read"),
+        ("a: no frame for 10 s from rtsp://***@h/1; check it or raise max_age_s", "no frame for 10 s"),
+        ("connecting", "connecting"),
+        ("", ""),
+    ],
+)
+def test_a_reason_is_short_without_what_the_row_says_anyway(reason, short):
+    assert short_reason(reason, CameraConfig("a", "rtsp://me:hunter2@h/1")) == short

@@ -115,7 +115,7 @@ def test_a_file_without_its_index_cannot_be_opened(tmp_path, clip):
     path = truncate(copied(clip, tmp_path / "a.mp4"), 0.6)
     assert read(path) == (
         [],
-        f"hall: cannot open {path}: not a video that can be read; the file may be truncated, copy it again",
+        f"hall: cannot open {path}: not a video that can be read; if it is one, it may be truncated, copy it again",
     )
 
 
@@ -174,6 +174,16 @@ def test_no_secret_is_in_the_error_of_a_stream_that_cannot_be_opened(url):
     _, error = read(url)
     assert "hunter2" not in error
     assert "***" in error
+
+
+def test_a_host_that_cannot_be_reached_is_one_clear_error(monkeypatch):
+    def unreachable(url, **_):  # as for a name that nobody knows
+        raise av.error.OSError(5, "Input/output error", url)
+
+    monkeypatch.setattr(av, "open", unreachable)
+    url = "rtsp://nohost.invalid/x"
+    says = f"hall: cannot open {url}: Input/output error; check the host's name and the network"
+    assert read(url) == ([], says)
 
 
 @pytest.mark.parametrize(("url", "says"), [("webcam:front", "write webcam:0"), ("webcam:", "names no")])
