@@ -273,7 +273,9 @@ def build(
     cams: Annotated[Path | None, typer.Option("--cams", help="A site, whose two networks are built.")] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="f16, f32, int8 (of a quantised file), or auto; default: the site's, else auto."),
+        typer.Option(
+            help="f16 (or fp16), f32 (fp32), int8 (of a quantised file), or auto; default: the site's, else auto."
+        ),
     ] = None,
     max_batch: Annotated[int, typer.Option(help="Most pictures in one call.")] = 64,
     engine_dir: Annotated[
@@ -327,7 +329,8 @@ def _wanted(models: Sequence[str], cams: Path | None, backend: str | None, preci
             console.print(f"{one.path.name}: nothing to build, the site runs it on a CPU ({how})", soft_wrap=True)
         else:
             wanted.append(one)
-    return [Wanted(one.path, backend or one.backend, precision or one.precision) for one in wanted]
+    chosen = {"fp16": "f16", "fp32": "f32"}.get(precision or "", precision)
+    return [Wanted(one.path, backend or one.backend, chosen or one.precision) for one in wanted]
 
 
 def _show_plans(built: "Sequence[Built]") -> None:
