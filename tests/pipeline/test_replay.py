@@ -146,6 +146,14 @@ def test_a_camera_that_ends_long_before_the_others_decides_its_tracks_once(parts
     assert len(tracks) == len(set(tracks)) == 4
 
 
+def test_who_comes_just_before_a_file_ends_is_known_by_the_few_views_there_are(parts, tmp_path):
+    clip = write_clip(tmp_path / "short.mp4", [standing(None, RED if i >= 17 else None) for i in range(20)])
+    short = CameraConfig("short", str(clip), started_at=2.0)
+    Replay(msgspec.structs.replace(parts, cameras=(parts.cameras[0], short)), tmp_path / "out").run()
+    (red,) = people(tmp_path / "out", "a")
+    assert people(tmp_path / "out", "short") == {red: [19, 20]}
+
+
 def test_the_mosaic_has_a_picture_for_every_moment(parts, tmp_path):
     Replay(parts, tmp_path, video=True).run()
     with av.open(str(tmp_path / "mosaic.mp4")) as film:
