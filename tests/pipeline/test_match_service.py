@@ -11,6 +11,7 @@ from pipeline.datatypes import TrackKey
 from pipeline.gallery import mean_embedding
 from pipeline.match_service import MatchService
 from pipeline.matcher import Matcher
+from pipeline.matcher_state import NOTHING
 from pipeline.sinks import RunWriter
 from pipeline.store import Store
 from tests.fakes import tracklet, update
@@ -120,6 +121,25 @@ def test_who_was_seen_together_is_stored(tmp_path):
     serve(tmp_path, [update("a", at, tracklet(1, X, at=at), tracklet(2, Y, at=at)) for at in (0.0, 3.0, 6.0)])
     with Store(tmp_path / "identities.db", 3) as store:
         assert [sorted(pair) for pair in store.load().parted] == [[1, 2]]
+
+
+class NotingStore(Store):
+    """A store that remembers which identities and pairs it was last handed."""
+
+    def record(self, decisions, changed, parted=(), learnt=NOTHING):
+        changed = [*changed]
+        self.last = ([one.identity.identity_id for one in changed], [sorted(pair) for pair in parted])
+        super().record(decisions, changed, parted, learnt)
+
+
+def test_what_was_stored_is_not_stored_again(tmp_path):
+    with NotingStore(tmp_path / "identities.db", 3) as store, RunWriter(tmp_path, ["a", "b"], fresh=True) as writer:
+        service = MatchService(Matcher(CONFIG, 3), store, writer)
+        for at in (0.0, 3.0, 6.0):
+            service.step([update("a", at, tracklet(1, X, at=at, count=3 + int(at)), tracklet(2, Y, at=at))])
+        assert store.last == ([1], [[1, 2]])
+        service.step([update("b", 6.1, tracklet(1, Z, at=6.1))])
+        assert store.last == ([3], [])
 
 
 def test_what_cameras_add_is_stored_once_for_each_new_person(tmp_path):

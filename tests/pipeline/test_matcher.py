@@ -162,6 +162,24 @@ def test_of_two_visible_tracks_with_one_identity_the_less_similar_is_decided_ane
     assert who(outcome) == {1: 2, 2: 1}
 
 
+def test_who_looks_like_the_less_similar_of_two_twins_is_taken_for_that_one():
+    known, loser = matcher(), unit(1, 0.7, 0)
+    known.step(update("b", 0.0, tracklet(1, X, at=0.0)))
+    known.step(update("a", 0.0, tracklet(1, loser, at=0.0)))
+    known.step(update("a", 0.5, tracklet(2, X, at=0.5)))
+    assert who(known.step(update("a", 1.0, tracklet(1, loser, at=1.0), tracklet(2, X, at=1.0)))) == {1: 2, 2: 1}
+    assert who(known.step(update("c", 9.0, tracklet(1, loser, at=9.0)))) == {1: 2}
+
+
+def test_the_first_piece_of_a_broken_track_may_end_after_the_second_one_was_decided():
+    known = matcher()
+    known.step(update("a", 0.0, tracklet(1, X, at=0.0, count=2)))
+    assert who(known.step(update("a", 0.5, tracklet(2, X, at=0.5)))) == {2: 1}
+    ends = tracklet(1, X, at=0.0, count=2, closed=True)
+    outcome = known.step(update("a", 1.0, ends, tracklet(2, X, at=1.0)))
+    assert [(one.track.track_id, one.identity_id) for one in of(Assignment, outcome)] == [(1, 1)]
+
+
 def two_who_turn_out_one(config=CONFIG, at=1.0):
     """Identity 1 is X in camera a, 2 is at first Y in camera b, then X."""
     known = matcher(config)
@@ -244,6 +262,27 @@ def test_who_was_seen_with_one_half_of_a_merge_never_merges_with_the_whole():
     assert (of(Merge, outcome), who(outcome)) == ([], {2: 3})
 
 
+def test_a_track_seen_with_one_half_of_a_merge_never_joins_the_whole():
+    known = matcher()
+    known.step(update("b", 0.0, tracklet(1, X, at=0.0)))
+    for at in (0.0, 2.0, 4.0):
+        known.step(update("a", at, tracklet(1, Y, at=at), tracklet(2, X, at=at, count=0)))
+    known.step(update("a", 4.1, tracklet(1, Y, at=4.0, closed=True), tracklet(2, X, at=4.1, count=0)))
+    known.step(update("c", 5.0, tracklet(1, Y, at=5.0)))
+    (merge,) = of(Merge, known.step(update("c", 5.1, tracklet(1, X, at=5.1, count=4))))
+    assert (merge.identity_id, merge.replaces) == (1, 2)
+    assert who(known.step(update("a", 9.0, tracklet(2, X, at=9.0)))) == {2: 3}
+
+
+def test_a_restarted_matcher_knows_a_track_whose_identity_merged_before_it_was_seen_again():
+    identities = tuple(
+        (Identity(one, row[None], 0.0, 0.0, frozenset("a"), True), (None,)) for one, row in ((1, X), (2, Y))
+    )
+    known = matcher(state=MatcherState(identities, {TrackKey(camera, 1, 1): 2 for camera in "bc"}, next_identity_id=3))
+    assert of(Merge, known.step(update("b", 1.0, tracklet(1, X, at=1.0, count=4))))
+    assert who(known.step(update("c", 1.1, tracklet(1, X, at=1.1, count=0)))) == {1: 1}
+
+
 @pytest.mark.parametrize(("second_camera", "at", "confirmed"), [("a", 0.9, []), ("a", 1.0, [1]), ("b", 0.1, [1])])
 def test_an_identity_is_confirmed_by_time_or_by_a_second_camera(second_camera, at, confirmed):
     known = matcher()
@@ -288,6 +327,15 @@ def test_who_was_not_seen_for_long_is_forgotten_and_the_number_with_them():
     assert of(Expiry, known.step(update("a", 100.0))) == []
     assert [one.identity_id for one in of(Expiry, known.step(update("a", 101.1)))] == [1]
     assert who(known.step(update("a", 102.0, tracklet(2, X, at=102.0)))) == {2: 2}
+
+
+def test_who_was_seen_with_somebody_who_is_forgotten_is_parted_from_them_no_more():
+    known = matcher()
+    for at in (0.0, 3.0, 6.0):
+        known.step(update("a", at, tracklet(1, X, at=at), tracklet(2, Y, at=at)))
+    known.step(update("a", 6.1, tracklet(1, X, at=6.1), tracklet(2, Y, at=6.0, closed=True)))
+    assert [one.identity_id for one in of(Expiry, known.step(update("a", 107.0, tracklet(1, X, at=107.0))))] == [2]
+    assert known.step(update("a", 107.1, tracklet(1, X, at=107.1))).parted == ()
 
 
 def test_who_is_in_sight_is_never_forgotten():
@@ -558,6 +606,21 @@ def test_a_restarted_matcher_remembers_earlier_tracks_until_their_camera_has_tol
         after.step(update("a", at, tracklet(1, X, at=at)))
     assert who(after.step(update("a", 81.0, tracklet(2, Y, at=81.0)))) == {2: 2}, "decided by looks alone"
     assert who(after.step(update("b", 81.0, tracklet(3, Z, at=81.0)))) == {3: 1}, "known by its track"
+
+
+@pytest.mark.parametrize(("place", "joins"), [(1, True), (50, False)])
+def test_a_track_goes_on_where_one_was_lost_also_in_a_crowd(place, joins):
+    rows = np.eye(200, dtype=np.float32)
+    identities = [Identity(one, row[None], 0.0, 0.0, frozenset("b"), True) for one, row in enumerate(rows, 1)]
+    config = msgspec.structs.replace(CONFIG, crowd_penalty=0.2, remove_camera_bias=False)
+    known = Matcher(config, 200, MatcherState(tuple((one, (None,)) for one in identities), next_identity_id=201))
+    hardly_alike = np.full(200, math.sqrt((1 - 0.55**2) / 199))
+    hardly_alike[0] = 0.55
+    lost = tracklet(1, rows[0], at=1.0)
+    assert who(known.step(update("a", 1.0, lost))) == {1: 1}
+    later = tracklet(place, hardly_alike, at=1.2, since=1.2, closed=True)
+    outcome = known.step(update("a", 1.2, msgspec.structs.replace(later, track_id=2)))
+    assert ([one.identity_id for one in of(Assignment, outcome)] == [1]) is joins
 
 
 def test_a_track_that_ended_soon_after_it_met_another_may_have_followed_the_other_one():

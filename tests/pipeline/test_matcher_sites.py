@@ -106,6 +106,23 @@ def test_decisions_from_the_nearest_alone_are_those_from_everybody(seed, min_sim
         assert [track.identity_id for track in outcome.tracks] == [track.identity_id for track in expected.tracks]
 
 
+def test_in_a_large_gallery_many_who_look_alike_but_were_seen_beside_a_track_hide_nobody_whom_it_may_join():
+    rows = np.eye(64, dtype=np.float32)
+    beside = [unit(*(2 * rows[0] + rows[one])) for one in range(1, 21)]
+    people = [*beside, unit(*(2 * rows[0] + 1.5 * rows[21])), *rows[22:]]
+    known = Matcher(MatcherConfig(remove_camera_bias=False, crowd_penalty=0.0), 64)
+    known.gallery = Gallery(64, 4, sketched_from=0)
+    for who, looks in enumerate(people, 1):
+        known.gallery.add(Identity(who, looks[None], 0.0, 0.0, frozenset("b"), True), (None,))
+    for at in (0.0, 5.0):
+        seen = [tracklet(one, looks, at=at) for one, looks in enumerate(beside, 1)]
+        known.step(update("a", at, *seen, tracklet(30, rows[0], at=at, count=0)))
+    known.step(update("a", 5.1, *[tracklet(one, looks, at=5.0, closed=True) for one, looks in enumerate(beside, 1)]))
+    known.step(update("a", 9.0, tracklet(30, rows[0], at=9.0, count=0)))
+    outcome = known.step(update("a", 10.0, tracklet(30, rows[0], at=10.0)))
+    assert [track.identity_id for track in outcome.tracks] == [21]
+
+
 def plain(decision):
     """A decision, its similarity to the digits that do not depend on the order of a sum."""
     kind, similarity = type(decision).__name__, getattr(decision, "similarity", 0.0)

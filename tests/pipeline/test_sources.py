@@ -4,12 +4,14 @@ import os
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import av
 import numpy as np
 import pytest
 
+from pipeline import sources
 from pipeline.config import CameraConfig
 from pipeline.datatypes import Position
 from pipeline.errors import SourceError
@@ -305,3 +307,45 @@ def test_cameras_that_never_answer_are_left_together_not_one_after_the_other():
                 capture.stop()
     longest, *others = sorted(np.diff(left), reverse=True)
     assert sum(others) < longest
+
+
+@contextmanager
+def http_camera(answers, changed):
+    """An http url, and the times at which it was asked: it gives each of the answers in turn, and then errors."""
+    asked, remaining = [], [*answers]
+
+    class Camera(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(time.monotonic())
+            changed.set()
+            video = remaining.pop(0) if remaining else b""
+            self.send_response(200 if video else 404)
+            self.end_headers()
+            self.wfile.write(video)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Camera) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/1", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_camera_that_fails_again_and_again_is_tried_less_and_less_often_until_it_delivers(
+    tmp_path, clip, monkeypatch
+):
+    monkeypatch.setattr(sources, "_BACKOFF_S", (0.0, 0.1, 0.2, 0.3, 60.0))
+    video = copied(clip, tmp_path / "a.ts").read_bytes()
+    changed = threading.Event()
+    with (
+        http_camera([b"", b"", b"", video], changed) as (url, asked),
+        LiveCapture(CameraConfig("hall", url), changed.set) as capture,
+    ):
+        until(lambda: len(asked) >= 6, changed)
+    assert capture.state.captured == 40
+    assert (np.diff(asked[:6]) >= [0.1, 0.2, 0.3, 0.0, 0.1]).all()

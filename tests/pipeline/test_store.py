@@ -128,9 +128,10 @@ def test_identities_that_ended_hours_ago_leave_their_count_and_no_row(tmp_path):
     assert load(tmp_path).next_identity_id == 7
 
 
-def test_who_was_seen_with_half_of_a_merge_is_parted_from_the_whole_also_hours_later(tmp_path):
+@pytest.mark.parametrize("parted", [[(3, 2), (1, 3)], [(3, 2), (3, 1)], [(2, 3), (1, 3)]])
+def test_who_was_seen_with_half_of_a_merge_is_parted_from_the_whole_also_hours_later(tmp_path, parted):
     with Store(path_of(tmp_path), 3) as store:
-        store.record([], [known(one) for one in (1, 2, 3)], [(3, 2), (1, 3)])
+        store.record([], [known(one) for one in (1, 2, 3)], parted)
         store.record([Merge(1, 2, 0.9, 2.0)], [])
         store.record([assigned(7, 1, at=9 * 3600.0)], [])
     assert {frozenset(pair) for pair in load(tmp_path).parted} == {frozenset((1, 3))}

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import supervisor
+from pipeline import processes, supervisor
 from pipeline.config import CameraConfig, Site
 from pipeline.datatypes import Position
+from pipeline.job import start_deaf
+from pipeline.processes import ProcessSpec
 from pipeline.supervisor import Course, Supervisor
 
 
@@ -51,3 +53,31 @@ def test_a_stop_while_the_first_process_starts_leaves_none(
     (process,) = started
     assert not process.is_alive()
     assert (summary.restarts, summary.cameras["a"].frames, caplog.messages) == (0, 0, ["stopping"])
+
+
+def test_a_process_that_hangs_is_killed_and_started_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    started = []
+
+    def start(process: BaseProcess) -> None:
+        started.append(process)
+        start_deaf(process)
+
+    def stop_when_started_again(*_: object) -> None:
+        if len(started) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(supervisor, "start_deaf", start)
+    monkeypatch.setattr(supervisor, "_SILENT_S", 0.5)
+    monkeypatch.setattr(supervisor, "_FIRST_REPORT_S", 1.0)
+    monkeypatch.setattr(supervisor, "_BACKOFF_S", (0.0,))
+    monkeypatch.setattr(
+        processes, "process_table", lambda job: [ProcessSpec("worker-0", "tests.pipeline.hanging", job)]
+    )
+    site = Site(cameras=(CameraConfig("a", "a.mp4"),))
+    summary = Supervisor(site, tmp_path, seconds=30.0, on_progress=stop_when_started_again).run()
+    assert (summary.restarts, len(started)) == (1, 2)
+    assert not any(process.is_alive() for process in started)
+    assert caplog.messages[0].startswith("worker-0: silent for ")
+    assert "worker-0: died (exit status -9), starting again" in caplog.messages

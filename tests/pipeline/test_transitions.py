@@ -41,6 +41,11 @@ def test_who_left_where_newcomers_come_from_when_they_do_is_due():
     assert late == elsewhere < -0.9
 
 
+@pytest.mark.parametrize("newcomers", [100, 1000])
+def test_who_never_comes_is_less_likely_by_a_decade_and_no_more(newcomers):
+    assert due(site(newcomers), ("hall", -3000.0), ("exit", -30.0)) == [-1.0, -1.0]
+
+
 def test_nobody_is_due_in_another_camera():
     assert due(site(100), ("hall", -30.0), ("exit", -30.0), camera="exit") == [0.0, 0.0]
 

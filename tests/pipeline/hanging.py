@@ -1,0 +1,10 @@
+"""The loop of a process that hangs: it never reports."""
+
+import threading
+
+from pipeline.job import Job
+
+
+def run(job: Job) -> None:
+    """Waits for ever."""
+    threading.Event().wait()
