@@ -53,14 +53,17 @@ class Scores(msgspec.Struct, frozen=True):
 
 
 def merged(identity: NDArray[np.int64], became: Mapping[int, int]) -> NDArray[np.int64]:
-    """Identities with every merge carried out, chains followed."""
-    final = {}
-    for start in became:
-        end = start
-        while end in became:
-            end = became[end]
-        final[start] = end
+    """Identities with every merge carried out, chains followed; `became` in the order of the merges."""
+    final = ends(became)
     return np.array([final.get(int(one), int(one)) for one in identity], np.int64)
+
+
+def ends(became: Mapping[int, int]) -> dict[int, int]:
+    """Each merged identity to the one that it is in the end; `became` in the order of the merges."""
+    final: dict[int, int] = {}
+    for replaces, identity in reversed([*became.items()]):  # what is merged later is known by then
+        final[replaces] = final.get(identity, identity)
+    return final
 
 
 def score(truth: Mapping[str, Boxes], found: Mapping[str, Boxes], protocol: str) -> Scores:
