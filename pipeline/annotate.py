@@ -24,6 +24,7 @@ _UNKNOWN_BGR = (160, 160, 160)
 _LARGEST_WH = (1920, 1080)
 _CELL_WH = (640, 360)
 _CLOCK = 1000  # ticks a second of the written video
+_LONGEST_PAUSE_S = 3.0
 
 
 def colour_bgr(identity_id: int | None) -> tuple[int, int, int]:
@@ -62,6 +63,14 @@ def _label(canvas: U8, text: str, at: tuple[int, int], colour: tuple[int, int, i
     cv2.putText(canvas, text, (x + 2, y - 3), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
 
 
+def darken(cell: U8, title: str, told: str) -> None:
+    """Makes what a cell shows dark, in place, and writes the camera's name and why."""
+    cell //= 4
+    (width, height), _ = cv2.getTextSize(told, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    _label(cell, told, ((cell.shape[1] - width - 4) // 2, (cell.shape[0] + height + 4) // 2), _UNKNOWN_BGR)
+    _label(cell, title, (4, 20), _UNKNOWN_BGR)
+
+
 def view(frame: Frame) -> View:
     """The frame as a JPEG no larger than a cell of the mosaic."""
     height, width = frame.image_bgr.shape[:2]
@@ -72,7 +81,7 @@ def view(frame: Frame) -> View:
 
 
 class Mosaic:
-    """The newest picture of every camera in one grid.
+    """The newest picture of every camera in one grid; dark where a camera shows none.
 
     Args:
         camera_ids: in reading order.
@@ -85,6 +94,9 @@ class Mosaic:
         self._cell_wh = (int(_CELL_WH[0] * shrink) // 2 * 2, int(_CELL_WH[1] * shrink) // 2 * 2)
         self._cells = {one: divmod(position, columns) for position, one in enumerate(camera_ids)}
         self.image_bgr: U8 = np.zeros((rows * self._cell_wh[1], columns * self._cell_wh[0], 3), np.uint8)
+        self._living = {*camera_ids}
+        for one in camera_ids:
+            self.lose(one)
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -93,10 +105,37 @@ class Mosaic:
 
     def show(self, camera_id: str, image_bgr: U8, seen: CameraIdentities | None, shrunk: float = 1.0) -> None:
         """Replaces one camera's cell."""
+        self._living.add(camera_id)
+        self._cell(camera_id)[:] = draw(image_bgr, seen, camera_id, self._cell_wh, shrunk)
+
+    def lose(self, camera_id: str, *, ended: bool = False) -> None:
+        """Darkens the cell of a camera that has ended, or gives no picture, until it shows one again."""
+        if camera_id in self._living:  # a camera that is tried again and again is darkened once
+            self._living.remove(camera_id)
+            darken(self._cell(camera_id), camera_id, "ended" if ended else "no picture")
+
+    def _cell(self, camera_id: str) -> U8:
+        """(H, W, 3) of the grid itself."""
         row, column = self._cells[camera_id]
         width, height = self._cell_wh
-        cell = draw(image_bgr, seen, camera_id, self._cell_wh, shrunk)
-        self.image_bgr[row * height : (row + 1) * height, column * width : (column + 1) * width] = cell
+        return self.image_bgr[row * height : (row + 1) * height, column * width : (column + 1) * width]
+
+
+class FilmClock:
+    """Where in a film a moment lies: a time in which no camera has a picture lasts no longer than a few seconds."""
+
+    def __init__(self) -> None:
+        self._start: float | None = None
+        self._last = 0.0
+        self._cut = 0.0
+
+    def seconds(self, at: float) -> float:
+        """Seconds since the first moment, less what was cut; moments in their order."""
+        if self._start is None:
+            self._start = self._last = at
+        self._cut += max(0.0, at - self._last - _LONGEST_PAUSE_S)
+        self._last = at
+        return at - self._start - self._cut
 
 
 class FilmFile:

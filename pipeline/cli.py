@@ -1,4 +1,4 @@
-"""The command line: run, simulate, evaluate, build, check."""
+"""The command line: run, merge, simulate, evaluate, build, check."""
 
 import math
 import os
@@ -22,7 +22,7 @@ from rich.table import Table
 
 from pipeline.config import Site, load_site
 from pipeline.errors import ConfigError, PipelineError, SourceError, StoreError
-from pipeline.results import Evaluation, Summary, evaluate_run, hints, short_reason
+from pipeline.results import Evaluation, Summary, evaluate_run, hints, short_reason, write_merged
 from pipeline.sinks import locked, write_json
 from pipeline.telemetry import CameraCounters
 
@@ -265,6 +265,22 @@ def evaluate(
     scores = evaluate_run(run_dir, truth)
     write_json(run_dir / "evaluation.json", scores)
     _show_scores(scores)
+
+
+@app.command()
+def merge(
+    run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; default RUN_DIR/tracks_merged.")] = None,
+) -> None:
+    """Write a run's tracks again with every merge carried out: one number a person, also before the merge.
+
+    Example: mspf-pipeline merge runs/20260131-120000
+    """
+    out = out or run_dir / "tracks_merged"
+    for one in write_merged(run_dir, out):
+        told = f"{one.boxes} boxes, {one.changed} of them under another identity than before"
+        console.print(f"{one.camera_id}: {told}", soft_wrap=True)
+    console.print(f"wrote {out}", soft_wrap=True)
 
 
 @app.command()

@@ -10,7 +10,7 @@ import numpy as np
 import zmq
 
 from pipeline.annotate import Mosaic, VideoWriter
-from pipeline.datatypes import CameraIdentities, Message, View
+from pipeline.datatypes import CameraIdentities, CameraState, Message, View
 from pipeline.job import Job, Life
 from pipeline.wire import Context, Receiver
 
@@ -30,42 +30,63 @@ def run(job: Job) -> None:
         editor.finish()
 
 
+_END = "end of file"  # the reason of a camera that is down for good
+_AFTER_S = 0.1  # from a camera's last picture to its dark one
+
+
 class Editor:
-    """Puts views into a film as soon as their people are known, or too many wait."""
+    """Puts views into a film as soon as their people are known, or too many wait; cameras that are down are dark."""
 
     def __init__(self, camera_ids: Sequence[str], film: VideoWriter) -> None:
         self._mosaic = Mosaic(camera_ids)
         self._film = film
         self._limit = 8 * len(camera_ids)
         self._seen: dict[str, CameraIdentities] = {}
-        self._waiting: deque[View] = deque()
+        self._waiting: deque[View | CameraState] = deque()
         self._start: float | None = None
+        self._last = 0.0
 
     def take(self, messages: Sequence[Message]) -> None:
-        """Takes in views and identities, and films the views that are ready.
+        """Takes in views, identities and cameras' states, and films the views that are ready.
 
         Raises:
             StoreError: the film cannot be written.
         """
-        self._waiting += [one for one in messages if isinstance(one, View)]
+        self._waiting += [one for one in messages if isinstance(one, View | CameraState)]
         self._seen |= {one.camera_id: one for one in messages if isinstance(one, CameraIdentities)}
         while self._waiting and (len(self._waiting) > self._limit or self._is_settled(self._waiting[0])):
-            self._draw(self._waiting.popleft())
+            self._film_next()
 
     def finish(self) -> None:
         """Films the views that still wait."""
         while self._waiting:
-            self._draw(self._waiting.popleft())
+            self._film_next()
 
-    def _is_settled(self, one: View) -> bool:
+    def _film_next(self) -> None:
+        one = self._waiting.popleft()
+        if isinstance(one, View):
+            self._draw(one)
+        elif not one.up:
+            self._lose(one)
+
+    def _is_settled(self, one: View | CameraState) -> bool:
+        if isinstance(one, CameraState):
+            return True
         answer = self._seen.get(one.camera_id)
         return answer is not None and answer.frame_index >= one.frame_index
 
     def _draw(self, one: View) -> None:
         self._start = one.captured_at if self._start is None else self._start
+        self._last = one.captured_at
         picture = np.asarray(cv2.imdecode(np.frombuffer(one.jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
         self._mosaic.show(one.camera_id, picture, self._seen.get(one.camera_id), one.scale)
         self._film.write(self._mosaic.image_bgr, one.captured_at - self._start)
+
+    def _lose(self, one: CameraState) -> None:
+        """Filmed at once: there may be no camera left whose next picture would show it."""
+        self._mosaic.lose(one.camera_id, ended=one.reason == _END)
+        if self._start is not None:
+            self._film.write(self._mosaic.image_bgr, self._last + _AFTER_S - self._start)
 
 
 def _free_name(path: Path) -> Path:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import zmq
 
 from pipeline.annotate import view
-from pipeline.datatypes import CameraState, CameraUpdate, Message, Position
+from pipeline.datatypes import CameraState, CameraUpdate, Message, Position, View
 from pipeline.job import HIGH_WATER, IDLE_S, REPORT_S, Job, Life, rss_mb
 from pipeline.networks import load_networks
 from pipeline.sources import LiveCapture
@@ -21,7 +21,7 @@ _OUTBOX = 256  # closing messages kept while the matcher is away
 
 
 class Outbox:
-    """Updates on their way to the matcher. One that closes tracks is kept, up to a limit, until it could be sent."""
+    """Messages on their way to another process; one that none after it repeats is kept, up to a limit, until sent."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
@@ -33,11 +33,17 @@ class Outbox:
             self._kept.popleft()
         if not self._kept and self._sender.send(message):
             return True
-        closing = not isinstance(message, CameraUpdate) or any(one.closed for one in message.tracklets)
-        if not closing or len(self._kept) == _OUTBOX:
+        if _is_repeated(message) or len(self._kept) == _OUTBOX:
             return False
         self._kept.append(message)
         return True
+
+
+def _is_repeated(message: Message) -> bool:
+    """Whether the next one of its camera makes up for its loss: pictures, and updates that close no track."""
+    if isinstance(message, CameraUpdate):
+        return not any(one.closed for one in message.tracklets)
+    return isinstance(message, View)
 
 
 class CameraDesk:
@@ -106,7 +112,7 @@ def run(job: Job) -> None:
         desks = {one.camera.id: CameraDesk(stack.enter_context(one), lost_after_s) for one in captures}
         outbox = Outbox(stack.enter_context(Sender(context, zmq.PUSH, job.addresses.tracklets, HIGH_WATER)))
         telemetry = stack.enter_context(Sender(context, zmq.PUSH, job.addresses.telemetry, HIGH_WATER))
-        views = stack.enter_context(Sender(context, zmq.PUSH, job.addresses.views, 8)) if job.video else None
+        views = Outbox(stack.enter_context(Sender(context, zmq.PUSH, job.addresses.views, 8))) if job.video else None
         reported = 0.0
         while life.goes_on:
             wake.wait(IDLE_S)
@@ -122,13 +128,13 @@ def run(job: Job) -> None:
         telemetry.send(_worker_report(job.number, desks))
 
 
-def serve(worker: Worker, desks: dict[str, CameraDesk], outbox: Outbox, views: Sender | None) -> None:
+def serve(worker: Worker, desks: dict[str, CameraDesk], outbox: Outbox, views: Outbox | None) -> None:
     """Handles the newest frame of each camera, and closes the tracks of those that are over."""
     now = time.monotonic()
     over = [camera_id for camera_id, desk in desks.items() if desk.is_over(now)]
-    for desk in desks.values():
-        if change := desk.state_change(now):
-            outbox.send(change)
+    changes = [change for desk in desks.values() if (change := desk.state_change(now))]
+    for change in changes:
+        outbox.send(change)
     frames = [frame for desk in desks.values() if (frame := desk.capture.take())]
     for update, frame in zip(worker.step(frames), frames, strict=True):
         desk = desks[frame.camera_id]
@@ -136,6 +142,9 @@ def serve(worker: Worker, desks: dict[str, CameraDesk], outbox: Outbox, views: S
         desk.processed(update, worker.counts.crops[frame.camera_id], sent=sent, now=now)
         if views:
             views.send(view(frame))
+    if views:
+        for change in changes:  # after the last picture of a camera that is down
+            views.send(change)
     for update in [update for camera_id in over for update in worker.finish(camera_id)]:
         outbox.send(update)
 

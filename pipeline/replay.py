@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.annotate import Mosaic, VideoWriter
+from pipeline.annotate import FilmClock, Mosaic, VideoWriter
 from pipeline.config import Site
 from pipeline.datatypes import CameraIdentities, CameraState, Detections, Frame
 from pipeline.embedder import reid_digest
@@ -115,22 +115,23 @@ class Replay:
         self, steps: _Steps, worker: Worker, service: MatchService, mosaic: Mosaic | None, film: VideoWriter | None
     ) -> None:
         shown_at = 0.0
-        start: float | None = None
+        clock = FilmClock()
         for frames, detections in steps:
             answers = service.step(worker.follow(frames, detections))
             self._count(worker, answers)
-            for frame in frames:
-                if frame.index == self._last_index.get(frame.camera_id):
-                    service.step(worker.finish(frame.camera_id))
+            over = [one.camera_id for one in frames if one.index == self._last_index.get(one.camera_id)]
+            for camera_id in over:
+                service.step(worker.finish(camera_id))
             if mosaic and film:
-                start = frames[0].captured_at if start is None else start
                 for frame, answer in zip(frames, answers, strict=True):
                     mosaic.show(frame.camera_id, frame.image_bgr, answer)
                 try:
-                    film.write(mosaic.image_bgr, frames[0].captured_at - start)
+                    film.write(mosaic.image_bgr, clock.seconds(frames[0].captured_at))
                 except StoreError as error:
                     log.error("%s; the run goes on without the film", error)
                     film = None
+                for camera_id in over:  # from the next picture on
+                    mosaic.lose(camera_id, ended=True)
             if self._on_progress and time.monotonic() - shown_at > 0.5:
                 self._on_progress(self._counters, service.identities)
                 shown_at = time.monotonic()

@@ -1,8 +1,11 @@
 """What a run leaves behind: reading a run directory and its ground truth, and the summary of both."""
 
+import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,12 @@ import numpy as np
 from msgspec import structs
 
 from pipeline.config import CameraConfig, Site
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StoreError
 from pipeline.evaluation import Boxes, Scores, merged, score
 from pipeline.matcher_state import survivors
 from pipeline.telemetry import CameraCounters
+
+log = logging.getLogger(__name__)
 
 _END = "end of file"  # a camera's reason for no more frames where nothing is wrong
 _ONLINE = (
@@ -77,16 +82,34 @@ def read_boxes(path: Path) -> Boxes:
     Raises:
         ConfigError: missing, or a line of another form.
     """
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read boxes: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: cannot read boxes: {error}") from error
-    numbers = [_box_numbers(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    numbers = [_box_numbers(path, number, line) for number, line in _lines(path, "boxes") if line.strip()]
     rows = np.array(numbers).reshape(-1, 7)
     frame, identity = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
     return Boxes(frame, identity, rows[:, 2:6].astype(np.float32), rows[:, 6] != 0)
+
+
+def _lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers, from 1, and their ends; one at a time, however long the file.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            yield from enumerate(file, start=1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read {what}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: cannot read {what}: {error}") from error
+
+
+def _whole_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
+    """Those that a run wrote to their end: one that still writes, or was killed, may leave half of the last."""
+    for number, line in _lines(path, what):
+        if line.endswith(("\n", "\r")):
+            yield number, line
+        else:
+            log.warning("%s: line %d is half, its run still writes or was killed; it is left out", path, number)
 
 
 def _box_numbers(path: Path, number: int, line: str) -> list[float]:
@@ -107,7 +130,7 @@ def read_merges(path: Path) -> dict[int, int]:
         ConfigError: a line is no event, or merges lead in a circle.
     """
     merges = {}
-    for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else (), start=1):
+    for number, line in _whole_lines(path, "events") if path.is_file() else ():
         try:
             event = msgspec.json.decode(line)
             if event["event"] == "merge":
@@ -118,6 +141,65 @@ def read_merges(path: Path) -> dict[int, int]:
         return survivors(merges)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}; delete one of its merges") from error
+
+
+@dataclass(frozen=True, slots=True)
+class MergedTracks:
+    """One camera's boxes after merges; changed: those that got another identity."""
+
+    camera_id: str
+    boxes: int
+    changed: int
+
+
+def write_merged(run: Path, out: Path) -> list[MergedTracks]:
+    """Copies the tracks of a run to `out`, every merge in events.jsonl carried out; what each camera's file holds.
+
+    Lines go through one at a time, and but for the identity of those merged stay as they are.
+
+    Raises:
+        ConfigError: `run` holds no tracks or no events, `out` is its tracks, a line is no event or not MOT.
+        StoreError: a file cannot be written; what stood there before is as it was.
+    """
+    events, tracks = run / "events.jsonl", sorted((run / "tracks").glob("*.txt"))
+    if not tracks:
+        raise ConfigError(f"{run / 'tracks'}: no <camera id>.txt there; give a run directory")
+    if not events.is_file():
+        raise ConfigError(f"{events}: no such file, so no merge is known; give a whole run directory")
+    if out.resolve() == (run / "tracks").resolve():
+        raise ConfigError(f"{out}: the tracks are read from there; give another --out")
+    became = read_merges(events)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{out}: cannot make the folder: {error.strerror}; give another --out") from error
+    return [_copy_merged(path, out / path.name, became) for path in tracks]
+
+
+def _copy_merged(source: Path, target: Path, became: Mapping[int, int]) -> MergedTracks:
+    """One camera's file, which appears whole or not at all."""
+    part = target.with_name(target.name + ".part")
+    boxes = changed = 0
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            for number, line in _whole_lines(source, "boxes"):
+                if not line.strip():
+                    continue
+                identity = int(_box_numbers(source, number, line)[1])
+                boxes, changed = boxes + 1, changed + (identity in became)
+                file.write(_renamed(line, became[identity]) if identity in became else line)
+        part.replace(target)
+    except OSError as error:
+        raise StoreError(f"{target}: cannot write: {error.strerror}; free space or give another --out") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+    return MergedTracks(source.stem, boxes, changed)
+
+
+def _renamed(line: str, identity: int) -> str:
+    frame, _, rest = line.split(",", 2)
+    return f"{frame},{identity},{rest}"
 
 
 def evaluate_run(run: Path, truth: Path) -> Evaluation:

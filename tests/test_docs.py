@@ -8,6 +8,7 @@ import pytest
 
 from pipeline import config
 from pipeline.cli import app
+from pipeline.results import CameraSummary, Evaluation, Summary
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -61,3 +62,24 @@ def test_every_picture_and_link_of_a_document_leads_somewhere(document: Path) ->
         target = document.parent / name if name else document
         assert target.exists(), name
         assert not anchor or anchor in anchors(target), f"{name}#{anchor}"
+
+
+OUTPUTS = (ROOT / "docs" / "outputs.md").read_text()
+
+
+@pytest.mark.parametrize("record", [Summary, CameraSummary, Evaluation])
+def test_every_field_of_a_summary_is_described(record: type[msgspec.Struct]) -> None:
+    fields = [field.name for field in msgspec.structs.fields(record)]
+    assert not [name for name in fields if f"`{name}`" not in OUTPUTS and f"<id>.{name}`" not in OUTPUTS]
+
+
+def test_every_table_of_the_identity_store_is_described() -> None:
+    tables = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", (ROOT / "pipeline" / "store.py").read_text())
+    assert tables
+    assert not [name for name in tables if f"| `{name}` |" not in OUTPUTS]
+
+
+def test_tuning_names_only_settings_that_exist() -> None:
+    named = re.findall(rf"`({'|'.join(SECTIONS)})\.(\w+)", (ROOT / "docs" / "tuning.md").read_text())
+    assert named
+    assert not [(section, key) for section, key in named if key not in EXAMPLE[section]]

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.annotate import Mosaic, VideoWriter, colour_bgr, draw, view
+from pipeline.annotate import FilmClock, Mosaic, VideoWriter, colour_bgr, draw, view
 from pipeline.datatypes import CameraIdentities, TrackIdentity
 from pipeline.errors import StoreError
 from tests.fakes import frame, picture
@@ -65,6 +65,57 @@ def test_a_mosaic_is_a_grid_of_even_size_no_larger_than_full_hd(cameras, size_wh
     assert mosaic.size_wh == size_wh
     mosaic.show(str(cameras - 1), picture((0, 0, 160, 120, (9, 9, 9))), None)
     assert mosaic.image_bgr.any()
+
+
+GREY = (160, 160, 160)
+
+
+def tiles(mosaic):
+    """The cells of a mosaic of two, side by side."""
+    return mosaic.image_bgr[:, :640], mosaic.image_bgr[:, 640:]
+
+
+def has_label(part):
+    return (part == GREY).all(axis=2).sum() > 100
+
+
+def test_a_camera_that_never_gave_a_picture_has_a_dark_cell_with_its_name_and_that():
+    for cell in tiles(Mosaic(["a", "b"])):
+        assert has_label(cell[:25, :40])
+        assert has_label(cell[160:200, 250:390])
+        assert not cell[30:150].any()
+
+
+def test_a_camera_that_is_gone_keeps_its_last_picture_dark_with_its_name_and_why():
+    mosaic = Mosaic(["a", "b"])
+    for one in "ab":
+        mosaic.show(one, picture((0, 0, 640, 360, (100, 200, 80)), size_wh=(640, 360)), seen(40, 50, 80, 110))
+    before = mosaic.image_bgr.copy()
+    mosaic.lose("b", ended=True)
+    a, b = tiles(mosaic)
+    assert (a == before[:, :640]).all()
+    assert b[300, 300].tolist() == [25, 50, 20]
+    assert b[80, 40].tolist() == [value // 4 for value in colour_bgr(1)]
+    assert has_label(b[:25, :40])
+    assert has_label(b[160:200, 280:360])
+    ended = b.copy()
+    mosaic.lose("b")  # not darker still
+    assert (b == ended).all()
+    mosaic.show("b", picture((0, 0, 640, 360, (100, 200, 80)), size_wh=(640, 360)), seen(40, 50, 80, 110))
+    assert (mosaic.image_bgr == before).all()
+    mosaic.lose("b")
+    assert (b[:160] == ended[:160]).all()
+    assert (b[160:200] != ended[160:200]).any()
+
+
+def test_a_name_longer_than_its_cell_is_cut_off():
+    mosaic = Mosaic([f"{one:064}" for one in range(100)])
+    assert mosaic.size_wh == (1920, 1080)
+
+
+def test_a_film_waits_no_longer_than_three_seconds_where_no_camera_has_a_picture():
+    clock = FilmClock()
+    assert [clock.seconds(at) for at in (50.0, 52.5, 3652.5, 3652.5, 3653.0, 1.7e9)] == [0.0, 2.5, 5.5, 5.5, 6.0, 9.0]
 
 
 def test_a_film_holds_every_picture_at_its_time(tmp_path):

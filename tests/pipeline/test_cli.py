@@ -12,7 +12,7 @@ from engines import cuda, plans
 from pipeline.cli import app, console, main
 from tests.pipeline.networks import write_detector, write_reid
 
-COMMANDS = ["run", "simulate", "evaluate", "build", "check"]
+COMMANDS = ["run", "merge", "simulate", "evaluate", "build", "check"]
 
 
 def test_the_help_names_every_command():
@@ -183,6 +183,23 @@ def test_scores_of_a_run_are_shown_and_written(monkeypatch, capsys, tmp_path):
     assert "IDF1" in out
     assert "1.000" in out
     assert '"idf1": 1.0' in (tmp_path / "evaluation.json").read_text()
+
+
+def test_merging_what_is_no_run_is_one_line(monkeypatch, capsys, tmp_path):
+    status, out, err = run(monkeypatch, capsys, "merge", tmp_path / "none")
+    assert (status, out) == (2, "")
+    assert err == f"{tmp_path / 'none' / 'tracks'}: no <camera id>.txt there; give a run directory\n"
+
+
+def test_merged_tracks_are_written_beside_those_of_the_run(monkeypatch, capsys, tmp_path):
+    (tmp_path / "tracks").mkdir()
+    (tmp_path / "tracks" / "a.txt").write_text("1,2,0,0,10,20,1,-1,-1,-1\n2,3,0,0,10,20,1,-1,-1,-1\n")
+    (tmp_path / "events.jsonl").write_text('{"at":1.0,"event":"merge","identity":1,"replaces":2,"similarity":0.9}\n')
+    status, out, _ = run(monkeypatch, capsys, "merge", tmp_path)
+    assert status == 0
+    assert "a: 2 boxes, 1 of them under another identity than before" in out
+    got = (tmp_path / "tracks_merged" / "a.txt").read_text()
+    assert got == "1,1,0,0,10,20,1,-1,-1,-1\n2,3,0,0,10,20,1,-1,-1,-1\n"
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])

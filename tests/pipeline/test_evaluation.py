@@ -6,10 +6,21 @@ import numpy as np
 import pytest
 
 from pipeline.config import CameraConfig, Site
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StoreError
 from pipeline.evaluation import Boxes, merged, score
-from pipeline.results import Summary, camera_summary, evaluate_run, hints, read_boxes, read_merges, short_reason
+from pipeline.results import (
+    MergedTracks,
+    Summary,
+    camera_summary,
+    evaluate_run,
+    hints,
+    read_boxes,
+    read_merges,
+    short_reason,
+    write_merged,
+)
 from pipeline.telemetry import CameraCounters, added
+from tests.pipeline.disk import full_disk
 
 BOX = (10.0, 10.0, 20.0, 50.0)
 FAR = (300.0, 10.0, 20.0, 50.0)
@@ -174,6 +185,67 @@ def test_merges_that_lead_in_a_circle_are_one_clear_error(tmp_path):
     path.write_text("".join(f'{{"event":"merge","replaces":{a},"identity":{b}}}\n' for a, b in ((1, 2), (2, 1))))
     with pytest.raises(ConfigError, match=r"events\.jsonl: identity 1 became itself"):
         read_merges(path)
+
+
+def merge_line(identity, replaces):
+    return (
+        json.dumps({"at": 1.0, "event": "merge", "identity": identity, "replaces": replaces, "similarity": 0.9}) + "\n"
+    )
+
+
+def box_line(frame, identity):
+    return f"{frame},{identity},1.50,2.0,3.0,4.0,0.900,-1,-1,-1\n"
+
+
+def test_tracks_are_written_again_with_chains_of_merges_carried_out_and_late_lines_where_they_were(tmp_path):
+    a = box_line(5, 4) + box_line(2, 3) + box_line(6, 7)
+    run, _ = run_dir(tmp_path, {"a": a, "b": box_line(1, 3), "c": ""}, merge_line(3, 4) + merge_line(1, 3))
+    got = write_merged(run, tmp_path / "deep" / "out")
+    assert got == [MergedTracks("a", 3, 2), MergedTracks("b", 1, 1), MergedTracks("c", 0, 0)]
+    written = {path.name: path.read_text() for path in (tmp_path / "deep" / "out").iterdir()}
+    assert written == {
+        "a.txt": box_line(5, 1) + box_line(2, 1) + box_line(6, 7),
+        "b.txt": box_line(1, 1),
+        "c.txt": "",
+    }
+    assert (run / "tracks" / "a.txt").read_text() == a
+
+
+def test_half_a_last_line_of_a_run_that_still_writes_is_left_out_and_told(tmp_path, caplog):
+    run, _ = run_dir(tmp_path, {"a": box_line(1, 2) + "2,2,1.5"}, merge_line(1, 2) + '{"at":')
+    write_merged(run, tmp_path / "out")
+    assert (tmp_path / "out" / "a.txt").read_text() == box_line(1, 1)
+    assert [one.split(": ", 1)[1].split(",")[0] for one in caplog.messages] == ["line 2 is half"] * 2
+
+
+def test_a_line_that_cannot_be_read_is_one_clear_error_and_leaves_no_file(tmp_path):
+    run, _ = run_dir(tmp_path, {"a": box_line(1, 2) + "2,x,1,1,1,1,1\n"})
+    with pytest.raises(ConfigError, match=r"a\.txt: line 2 is not MOT .*mend it"):
+        write_merged(run, tmp_path / "out")
+    assert not [*(tmp_path / "out").iterdir()]
+
+
+def test_a_run_without_tracks_or_events_and_its_own_tracks_as_target_are_clear_errors(tmp_path):
+    run, _ = run_dir(tmp_path, {"a": box_line(1, 2)})
+    with pytest.raises(ConfigError, match=r"none/tracks: no <camera id>\.txt there; give a run directory"):
+        write_merged(tmp_path / "none", tmp_path / "out")
+    with pytest.raises(ConfigError, match="the tracks are read from there; give another --out"):
+        write_merged(run, run / "tracks" / ".." / "tracks")
+    (run / "events.jsonl").unlink()
+    with pytest.raises(ConfigError, match=r"events\.jsonl: no such file, so no merge is known"):
+        write_merged(run, tmp_path / "out")
+
+
+def test_merged_tracks_on_a_full_disk_are_one_clear_error_and_the_former_ones_stay(tmp_path):
+    run, _ = run_dir(tmp_path, {"a": box_line(1, 2) * 1000})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.txt").write_text("former")
+    with full_disk(10_000), pytest.raises(StoreError, match=r"a\.txt: cannot write: .*; free space or give another"):
+        write_merged(run, tmp_path / "out")
+    assert [(path.name, path.read_text()) for path in (tmp_path / "out").iterdir()] == [("a.txt", "former")]
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"cannot make the folder: .*; give another --out"):
+        write_merged(run, tmp_path / "file" / "out")
 
 
 def test_a_camera_served_by_several_workers_in_turn_is_summed_up():

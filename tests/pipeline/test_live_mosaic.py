@@ -5,13 +5,27 @@ import numpy as np
 import pytest
 
 from pipeline.annotate import VideoWriter, view
-from pipeline.datatypes import CameraIdentities
+from pipeline.datatypes import CameraIdentities, CameraState
 from pipeline.live_mosaic import Editor
 from tests.fakes import frame, picture
 
 
 def seen(index):
     return CameraIdentities("a", 1, index, index / 10, 0.0, 0.0, ())
+
+
+def down(reason="a: no frame for 10 s from rtsp://cam/; check it or raise max_age_s"):
+    return CameraState("a", 99.0, up=False, reason=reason)
+
+
+def brightness(path):
+    """Mean of the lower half of every picture of a film."""
+    with av.open(str(path)) as film:
+        return [one.to_ndarray(format="gray")[180:].mean() for one in film.decode(video=0)]
+
+
+def bright(index):
+    return view(frame(picture((0, 0, 160, 120, (255, 255, 255))), index, index / 10))
 
 
 def views(count):
@@ -41,3 +55,26 @@ def test_too_many_views_wait_for_nobody(tmp_path):
 
 def test_the_last_views_are_in_the_film_though_nobody_named_their_people(tmp_path):
     assert np.diff(film_of(tmp_path / "film.mp4", [*views(5), seen(1)])) == pytest.approx([0.1] * 4, abs=2e-3)
+
+
+def test_a_camera_that_is_down_is_dark_at_once_and_bright_again_when_it_is_back(tmp_path):
+    path = tmp_path / "film.mp4"
+    up = CameraState("a", 99.5, up=True)
+    shown = film_of(path, [bright(0), seen(0)], [down()], [down("still"), up, bright(50), seen(50)])
+    assert np.diff(shown) == pytest.approx([0.1, 4.9], abs=2e-3)
+    first, dark, last = brightness(path)
+    assert dark == pytest.approx(first / 4, abs=5)
+    assert last == pytest.approx(first, abs=2)
+
+
+def test_a_camera_is_dark_only_after_the_pictures_that_wait_for_their_people(tmp_path):
+    film_of(tmp_path / "film.mp4", [bright(0), bright(1), down("end of file")], [seen(1)])
+    first, second, dark = brightness(tmp_path / "film.mp4")
+    assert second == pytest.approx(first, abs=2)
+    assert dark == pytest.approx(first / 4, abs=5)
+
+
+def test_a_site_that_gave_no_picture_has_no_film(tmp_path):
+    with VideoWriter(tmp_path / "film.mp4", (640, 360)) as writer:
+        Editor(["a"], writer).take([down()])
+    assert (tmp_path / "film.mp4").stat().st_size < 2000

@@ -3,15 +3,16 @@
 import pytest
 import zmq
 
+from pipeline.annotate import view
 from pipeline.config import CameraConfig, Site
-from pipeline.datatypes import CameraState, CameraUpdate
+from pipeline.datatypes import CameraState, CameraUpdate, View
 from pipeline.detector import Detector
 from pipeline.embedder import Embedder
 from pipeline.live_worker import CameraDesk, Outbox, serve
 from pipeline.sources import LiveCapture
 from pipeline.wire import Context, Receiver, Sender
 from pipeline.worker import Worker
-from tests.fakes import bright_box_finder, colour_describer, picture, tracklet, update
+from tests.fakes import bright_box_finder, colour_describer, frame, picture, tracklet, update
 from tests.pipeline.clips import truncate, write_clip
 
 
@@ -20,6 +21,7 @@ def test_closing_messages_are_kept_up_to_a_limit_and_others_dropped():
         outbox = Outbox(sender)
         assert outbox.send(CameraState("a", 0.0, up=True))  # the socket takes one
         assert not outbox.send(update("a", 1.0, tracklet(1, [1, 0, 0], at=1.0)))
+        assert not outbox.send(view(frame(picture())))
         closing = update("a", 2.0, tracklet(1, [1, 0, 0], at=2.0, closed=True))
         assert [outbox.send(closing) for _ in range(257)] == [True] * 256 + [False]
 
@@ -36,19 +38,27 @@ def test_the_tracks_of_a_live_file_are_closed_when_it_ends_or_breaks(tmp_path, w
     with (
         Context() as context,
         Receiver(context, zmq.PULL, "inproc://matcher", 64) as matcher,
+        Receiver(context, zmq.PULL, "inproc://views", 64) as mosaic,
+        Sender(context, zmq.PUSH, "inproc://views", 64) as film,
         Sender(context, zmq.PUSH, "inproc://matcher", 64) as sender,
         LiveCapture(*cameras, lambda: None) as capture,
     ):
-        desks, outbox = {"a": CameraDesk(capture, lost_after_s=60.0)}, Outbox(sender)
+        desks, outbox, views = {"a": CameraDesk(capture, lost_after_s=60.0)}, Outbox(sender), Outbox(film)
         while not capture.state.ended:
-            serve(worker, desks, outbox, None)
+            serve(worker, desks, outbox, views)
             messages += matcher.receive(0.01)
         for _ in range(3):
-            serve(worker, desks, outbox, None)
+            serve(worker, desks, outbox, views)
         messages += matcher.receive(1.0)
+        shown = mosaic.receive(1.0)
     updates = [one for one in messages if isinstance(one, CameraUpdate)]
     assert [[track.closed for track in one.tracklets] for one in updates[-2:]] == [[False], [True]]
     assert updates[-1].tracklets[0].track_id == updates[-2].tracklets[0].track_id
+    assert [isinstance(one, View) for one in shown[-2:]] == [
+        True,
+        False,
+    ]  # the mosaic hears of the end after all pictures
+    assert [one.up for one in shown if isinstance(one, CameraState)] == [True, False]
 
 
 def test_a_camera_that_is_down_is_over_only_when_it_was_seen_and_then_silent_for_long():

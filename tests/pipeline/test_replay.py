@@ -211,6 +211,24 @@ def test_the_mosaic_has_a_picture_for_every_moment(parts, tmp_path):
     assert np.diff(times) == pytest.approx([0.1] * 39, abs=2e-3)
 
 
+def test_a_camera_that_ended_or_never_opened_is_dark_in_the_film(parts, tmp_path):
+    site = msgspec.structs.replace(parts, cameras=(*parts.cameras, CameraConfig("c", str(tmp_path / "none.mp4"))))
+    Replay(site, tmp_path, video=True).run()
+    with av.open(str(tmp_path / "mosaic.mp4")) as film:
+        pictures = [frame.to_ndarray(format="gray") for frame in film.decode(video=0)]
+    striped = [picture[:360, 640:].max(axis=0).mean() for picture in pictures]  # of b, whose people stand to the end
+    assert striped[29] > 1.5 * max(striped[30:])
+    assert all(picture[360:390, :60].max() > 100 and picture[400:500, :640].max() < 10 for picture in pictures)
+
+
+def test_hours_without_a_picture_are_seconds_in_the_film(parts, tmp_path):
+    late = msgspec.structs.replace(parts.cameras[0], started_at=36_000.0)
+    Replay(msgspec.structs.replace(parts, cameras=(late, parts.cameras[1])), tmp_path, video=True).run()
+    with av.open(str(tmp_path / "mosaic.mp4")) as film:
+        times = [frame.time for frame in film.decode(video=0)]
+    assert np.diff(times) == pytest.approx([0.1] * 29 + [3.0] + [0.1] * 39, abs=2e-3)
+
+
 def test_a_film_that_cannot_be_written_on_leaves_the_run_complete(parts, tmp_path):
     with ExitStack() as disk:
         replay = Replay(parts, tmp_path, video=True, on_progress=lambda *_: disk.enter_context(full_disk(1)))
