@@ -53,7 +53,9 @@ class Editor:
             StoreError: the film cannot be written.
         """
         self._waiting += [one for one in messages if isinstance(one, View | CameraState)]
-        self._seen |= {one.camera_id: one for one in messages if isinstance(one, CameraIdentities)}
+        for one in messages:
+            if isinstance(one, CameraIdentities) and not self._knows(one):
+                self._seen[one.camera_id] = one
         while self._waiting and (len(self._waiting) > self._limit or self._is_settled(self._waiting[0])):
             self._film_next()
 
@@ -68,6 +70,11 @@ class Editor:
             self._draw(one)
         elif not one.up:
             self._lose(one)
+
+    def _knows(self, answer: CameraIdentities) -> bool:
+        """Whether the answer is another one to the same frame, as where tracks are closed after a camera's last."""
+        known = self._seen.get(answer.camera_id)
+        return known is not None and (known.epoch, known.frame_index) == (answer.epoch, answer.frame_index)
 
     def _is_settled(self, one: View | CameraState) -> bool:
         if isinstance(one, CameraState):

@@ -7,12 +7,14 @@ detected in a thread while this one is tracked, described and matched.
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import psutil
 
@@ -91,11 +93,10 @@ class Replay:
             )
             stack.enter_context(store)
             service = MatchService(Matcher(config, embedder.dimension), store, writer)
-            mosaic = Mosaic(self._ids) if self._video else None
-            film = stack.enter_context(VideoWriter(self._out / "mosaic.mp4", mosaic.size_wh)) if mosaic else None
+            film = stack.enter_context(_Film(self._site, self._out / "mosaic.mp4")) if self._video else None
             started = time.monotonic()
             try:
-                self._play(_detected(worker, self._steps(writer)), worker, service, mosaic, film)
+                self._play(_detected(worker, self._steps(writer)), worker, service, film)
             except KeyboardInterrupt:
                 log.warning("stopping")
                 self._interrupted = True
@@ -111,27 +112,16 @@ class Replay:
         for old in (*(self._out / name for name in _REPLACED), *(self._out / "tracks").glob("*.txt")):
             old.unlink(missing_ok=True)
 
-    def _play(
-        self, steps: _Steps, worker: Worker, service: MatchService, mosaic: Mosaic | None, film: VideoWriter | None
-    ) -> None:
+    def _play(self, steps: _Steps, worker: Worker, service: MatchService, film: "_Film | None") -> None:
         shown_at = 0.0
-        clock = FilmClock()
         for frames, detections in steps:
             answers = service.step(worker.follow(frames, detections))
             self._count(worker, answers)
             over = [one.camera_id for one in frames if one.index == self._last_index.get(one.camera_id)]
             for camera_id in over:
                 service.step(worker.finish(camera_id))
-            if mosaic and film:
-                for frame, answer in zip(frames, answers, strict=True):
-                    mosaic.show(frame.camera_id, frame.image_bgr, answer)
-                try:
-                    film.write(mosaic.image_bgr, clock.seconds(frames[0].captured_at))
-                except StoreError as error:
-                    log.error("%s; the run goes on without the film", error)
-                    film = None
-                for camera_id in over:  # from the next picture on
-                    mosaic.lose(camera_id, ended=True)
+            if film:
+                film.show(frames, answers, over)
             if self._on_progress and time.monotonic() - shown_at > 0.5:
                 self._on_progress(self._counters, service.identities)
                 shown_at = time.monotonic()
@@ -188,6 +178,44 @@ class Replay:
             rss_mb=round(psutil.Process().memory_info().rss / 2**20, 1),
             interrupted=self._interrupted,
         )
+
+
+class _Film:
+    """A film of all cameras, a picture a step; `with` opens and finishes it. Where it cannot be written on it ends."""
+
+    def __init__(self, site: Site, path: Path) -> None:
+        self._max_age_s = {camera.id: camera.max_age_s for camera in site.cameras}
+        self._mosaic = Mosaic([*self._max_age_s])
+        self._writer = VideoWriter(path, self._mosaic.size_wh)
+        self._clock = FilmClock()
+        self._shown_at: dict[str, float] = {}
+        self._failed = False
+
+    def show(self, frames: Sequence[Frame], answers: Sequence[CameraIdentities], over: Sequence[str]) -> None:
+        """Films one moment; the cameras that are over with it are dark from the next one on."""
+        if self._failed:
+            return
+        now = frames[0].captured_at
+        for frame, answer in zip(frames, answers, strict=True):
+            self._mosaic.show(frame.camera_id, frame.image_bgr, answer)
+            self._shown_at[frame.camera_id] = frame.captured_at
+        for camera_id, at in self._shown_at.items():
+            if now - at > self._max_age_s[camera_id]:
+                self._mosaic.lose(camera_id)
+        try:
+            self._writer.write(self._mosaic.image_bgr, self._clock.seconds(now))
+        except StoreError as error:
+            log.error("%s; the run goes on without the film", error)
+            self._failed = True
+        for camera_id in over:
+            self._mosaic.lose(camera_id, ended=True)
+
+    def __enter__(self) -> Self:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._writer.__exit__(kind, value, at)
 
 
 def _detected(worker: Worker, steps: Iterator[list[Frame]]) -> _Steps:

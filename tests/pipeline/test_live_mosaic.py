@@ -1,11 +1,12 @@
 """What of a live run gets into its film."""
 
 import av
+import msgspec
 import numpy as np
 import pytest
 
 from pipeline.annotate import VideoWriter, view
-from pipeline.datatypes import CameraIdentities, CameraState
+from pipeline.datatypes import CameraIdentities, CameraState, TrackIdentity
 from pipeline.live_mosaic import Editor
 from tests.fakes import frame, picture
 
@@ -47,6 +48,16 @@ def film_of(path, *messages, finish=True):
 def test_a_view_waits_for_its_people(tmp_path):
     shown = film_of(tmp_path / "film.mp4", views(5), [seen(2)], finish=False)
     assert np.diff(shown) == pytest.approx([0.1, 0.1], abs=2e-3)
+
+
+def test_closing_tracks_after_the_last_frame_takes_no_box_out_of_the_film(tmp_path):
+    box = np.array([0, 0, 160, 120], np.float32)
+    with_people = msgspec.structs.replace(seen(0), tracks=(TrackIdentity(1, 7, box, 0.9),))
+    film_of(tmp_path / "a.mp4", [with_people, seen(0)], [bright(0)])
+    film_of(tmp_path / "b.mp4", [with_people], [bright(0)])
+    assert brightness(tmp_path / "a.mp4") == brightness(tmp_path / "b.mp4")
+    film_of(tmp_path / "c.mp4", [seen(0)], [bright(0)])
+    assert brightness(tmp_path / "a.mp4") != brightness(tmp_path / "c.mp4")
 
 
 def test_too_many_views_wait_for_nobody(tmp_path):

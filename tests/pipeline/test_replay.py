@@ -221,6 +221,16 @@ def test_a_camera_that_ended_or_never_opened_is_dark_in_the_film(parts, tmp_path
     assert all(picture[360:390, :60].max() > 100 and picture[400:500, :640].max() < 10 for picture in pictures)
 
 
+def test_a_camera_without_a_picture_for_longer_than_its_max_age_is_dark_until_the_next(parts, tmp_path):
+    slow = write_clip(tmp_path / "slow.mp4", [standing(BLUE, RED)] * 4, fps=1)
+    cameras = (parts.cameras[0], CameraConfig("b", str(slow), max_age_s=0.5))
+    Replay(msgspec.structs.replace(parts, cameras=cameras), tmp_path, video=True).run()
+    with av.open(str(tmp_path / "mosaic.mp4")) as film:
+        pictures = [frame.to_ndarray(format="gray") for frame in film.decode(video=0)]
+    bright = [picture[:, 640:].max(axis=0).mean() > 40 for picture in pictures]
+    assert [bright[index] for index in (10, 14, 17, 19, 20, 24, 27, 29, 30)] == [True, True, False, False] * 2 + [True]
+
+
 def test_hours_without_a_picture_are_seconds_in_the_film(parts, tmp_path):
     late = msgspec.structs.replace(parts.cameras[0], started_at=36_000.0)
     Replay(msgspec.structs.replace(parts, cameras=(late, parts.cameras[1])), tmp_path, video=True).run()
