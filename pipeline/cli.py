@@ -35,7 +35,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="From camera streams to cross-camera identities. Try: mspf-pipeline run --cams configs/demo.yaml",
 )
-console = Console(highlight=False, markup=False)  # paths and urls may hold [brackets]
+# Paths and urls may hold [brackets]; a file has room for a table's lines.
+console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
 
 
 def _folder(text: str) -> Path:

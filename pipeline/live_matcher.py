@@ -104,6 +104,10 @@ class _Desk:
         config, path = self._job.site.matcher, self._job.out / "identities.db"
         store = Store(path, dimension, bias_removed=config.remove_camera_bias, network=self._job.network)
         self._stack.enter_context(store)
-        service = MatchService(Matcher(config, dimension, store.load()), store, self._writer)
-        log.info("matcher: %d identities known", service.known)
+        state = store.load()
+        service = MatchService(Matcher(config, dimension, state), store, self._writer)
+        since = self._job.utc + time.monotonic() - config.forget_after_s
+        old = sum(one.last_seen < since for one, _ in state.identities)
+        told = f", {old} of them last seen more than forget_after_s ago" if old else ""
+        log.info("matcher: %d identities known%s", service.known, told)
         return service

@@ -22,6 +22,7 @@ from pipeline.telemetry import CameraCounters
 
 log = logging.getLogger(__name__)
 
+_MUCH = 0.02
 _END = "end of file"  # a camera's reason for no more frames where nothing is wrong
 _ONLINE = (
     "strictly online: every box has the identity its track held when the box was written (those before a track's first "
@@ -258,19 +259,30 @@ def camera_summary(total: CameraCounters, seconds: float) -> CameraSummary:
 
 
 def hints(summary: Summary, site: Site) -> list[str]:
-    """Why people who were tracked have no identity, a line each; [] when they have."""
-    cameras, found = summary.cameras, []
-    if undescribed := [camera_id for camera_id, one in cameras.items() if one.tracks and not one.crops]:
-        found.append(
+    """What a user should know of a run beside its figures, a line each."""
+    return [*_dropping(summary), *_nameless(summary, site)]
+
+
+def _dropping(summary: Summary) -> Iterator[str]:
+    dropped = sum(one.dropped for one in summary.cameras.values())
+    frames = dropped + sum(one.frames for one in summary.cameras.values())
+    if dropped > _MUCH * frames:
+        missed = "; who is in them counts as missed in the scores" if summary.evaluation else ""
+        yield f"{dropped} of {frames} frames were dropped: this machine is too slow for these cameras{missed}"
+
+
+def _nameless(summary: Summary, site: Site) -> Iterator[str]:
+    """Why people who were tracked have no identity; nothing when they have."""
+    if undescribed := [camera_id for camera_id, one in summary.cameras.items() if one.tracks and not one.crops]:
+        yield (
             f"{', '.join(undescribed)}: people were tracked but none described: all lower than quality.min_height_px "
             f"({site.quality.min_height_px:g}) or below quality.min_quality ({site.quality.min_quality:g})"
         )
-    if not summary.identities and any(one.crops for one in cameras.values()):
-        found.append(
+    if not summary.identities and any(one.crops for one in summary.cameras.values()):
+        yield (
             "people were described but none got an identity: none was seen for matcher.confirm_after_s "
             f"({site.matcher.confirm_after_s:g} s) with matcher.min_embeddings ({site.matcher.min_embeddings}) views"
         )
-    return found
 
 
 def short_reason(reason: str, camera: CameraConfig) -> str:

@@ -292,6 +292,14 @@ def test_people_without_an_identity_are_explained(identities, near, far, says):
     assert [line[: len(start)] for line, start in zip(found, says, strict=True)] == says
 
 
+@pytest.mark.parametrize(("frames", "dropped", "told"), [(99, 1, False), (97, 3, True)])
+def test_many_dropped_frames_are_told(frames, dropped, told):
+    site = Site((CameraConfig("a", "a.mp4"),))
+    counted = CameraCounters(frames=frames, dropped={"newer frame came": dropped})
+    found = hints(Summary("live", 1, 1.0, 1.0, {"a": camera_summary(counted, 1.0)}, {}, 0.0), site)
+    assert found == ["3 of 100 frames were dropped: this machine is too slow for these cameras"] * told
+
+
 @pytest.mark.parametrize(
     ("reason", "short"),
     [
