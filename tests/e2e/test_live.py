@@ -16,6 +16,9 @@ import pytest
 
 from tests.e2e.sites import demo_clips, free_port, has_rtsp_server, remux, rtsp_server, write_site
 
+# On a machine so busy that a camera's frames are seconds apart a track is hardly ever seen twice: one view must do.
+AT_FIRST_SIGHT = "tracker: {confirm_frames: 1}\nmatcher: {min_embeddings: 1, confirm_after_s: 0.1}\n"
+
 
 @contextmanager
 def running(site: Path, out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
@@ -34,7 +37,7 @@ def running(site: Path, out: Path, *more: str) -> Iterator[subprocess.Popen[str]
                 raise
 
 
-def until(condition: Callable[[], bool], run: subprocess.Popen[str], timeout_s: float = 90) -> None:
+def until(condition: Callable[[], bool], run: subprocess.Popen[str], timeout_s: float = 180) -> None:
     """Waits for a condition while the run lives."""
     end = time.monotonic() + timeout_s
     while not condition():
@@ -75,13 +78,14 @@ def long_clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_a_live_run_of_files_ends_by_itself_and_leaves_no_process(tmp_path: Path) -> None:
     clips = [remux(clip, tmp_path / clip.name, 6.0) for clip in demo_clips()[:2]]
-    site = write_site(tmp_path, [clip.name for clip in clips])
+    site = write_site(tmp_path, [clip.name for clip in clips], AT_FIRST_SIGHT)
     others = {child.pid for child in psutil.Process().children(recursive=True)}  # of tests before
     with running(site, tmp_path / "out") as run:
-        run.wait(timeout=90)
+        run.wait(timeout=240)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["mode"] == "live"
     assert summary["identities"] >= 1
+    assert any(tracks.stat().st_size for tracks in (tmp_path / "out" / "tracks").iterdir())
     assert all(one["frames"] + one["dropped"] == 60 for one in summary["cameras"].values())
     assert not {child.pid for child in psutil.Process().children(recursive=True)} - others
 
@@ -89,7 +93,7 @@ def test_a_live_run_of_files_ends_by_itself_and_leaves_no_process(tmp_path: Path
 @pytest.mark.parametrize("victim", ["matcher", "worker-0"])
 def test_kill_9_loses_and_renumbers_no_identity(victim: str, long_clips: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with running(write_site(tmp_path, [str(clip) for clip in long_clips]), out) as run:
+    with running(write_site(tmp_path, [str(clip) for clip in long_clips], AT_FIRST_SIGHT), out) as run:
         until(lambda: len(named(out, "assignment")) >= 4, run)
         process(run, victim).kill()
         before = tracks_in_store(out)
@@ -117,7 +121,7 @@ def test_a_stop_by_a_service_manager_leaves_a_summary(long_clips: list[Path], tm
 
 def test_children_end_when_the_supervisor_is_killed(long_clips: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with running(write_site(tmp_path, [str(clip) for clip in long_clips]), out) as run:
+    with running(write_site(tmp_path, [str(clip) for clip in long_clips], AT_FIRST_SIGHT), out) as run:
         until(lambda: len(named(out, "assignment")) >= 1, run)
         children = psutil.Process(run.pid).children(recursive=True)
         os.kill(run.pid, signal.SIGKILL)
@@ -129,15 +133,15 @@ def test_children_end_when_the_supervisor_is_killed(long_clips: list[Path], tmp_
 def test_a_camera_that_goes_away_comes_back_while_the_other_goes_on(long_clips: list[Path], tmp_path: Path) -> None:
     out, port, secret = tmp_path / "out", free_port(), "s3cret-pass"
     url = f"rtsp://viewer:{secret}@127.0.0.1:{port}/0"
-    with running(write_site(tmp_path, [url, str(long_clips[1])]), out) as run:
+    with running(write_site(tmp_path, [url, str(long_clips[1])], AT_FIRST_SIGHT), out) as run:
         with rtsp_server(port, long_clips[:1]):
             until(lambda: any(one["camera"] == "cam1" for one in named(out, "camera_up")), run)
             until(lambda: (out / "tracks" / "cam1.txt").stat().st_size > 0, run)
         until(lambda: any(one["camera"] == "cam1" for one in named(out, "camera_down")), run)
         size = (out / "tracks" / "cam2.txt").stat().st_size
+        until(lambda: (out / "tracks" / "cam2.txt").stat().st_size > size, run)
         with rtsp_server(port, long_clips[:1]):
             until(lambda: sum(one["camera"] == "cam1" for one in named(out, "camera_up")) == 2, run)
-            until(lambda: (out / "tracks" / "cam2.txt").stat().st_size > size, run)
     output = (out / "pipeline.log").read_text() + (out / "events.jsonl").read_text()
     assert secret not in output
     assert json.loads((out / "summary.json").read_text())["cameras"]["cam1"]["reconnects"] >= 1
