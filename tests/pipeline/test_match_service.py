@@ -135,7 +135,7 @@ class NotingStore(Store):
 def test_what_was_stored_is_not_stored_again(tmp_path):
     with NotingStore(tmp_path / "identities.db", 3) as store, RunWriter(tmp_path, ["a", "b"], fresh=True) as writer:
         service = MatchService(Matcher(CONFIG, 3), store, writer)
-        for at in (0.0, 3.0, 6.0):
+        for at in (0.0, 2.0, 4.0):
             service.step([update("a", at, tracklet(1, X, at=at, count=3 + int(at)), tracklet(2, Y, at=at))])
         assert store.last == ([1], [[1, 2]])
         service.step([update("b", 6.1, tracklet(1, Z, at=6.1))])
