@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 _PENDING_LIMIT = 64 * 2**20
 _WAITING_LIMIT = 1000  # boxes of one track that wait for an identity
 _WAITING_TRACKS = 1000  # tracks whose boxes wait; of more the oldest, whose end was never told, is given up
-_SHOWN_FRAMES = 100  # of a camera, in which it is known who has a box; boxes hardly wait longer
 _BEFORE = -1  # the epoch of what an earlier run or matcher wrote
 
 
@@ -147,8 +146,7 @@ class RunWriter:
     """Writes events and tracks as they are decided; `with` opens and closes the files.
 
     A track's boxes wait until it has its first identity and are written with that; later ones carry the identity that
-    holds at their frame. Boxes of tracks that never get one are not written, nor are those that waited too long, or
-    whose identity had another box in that frame.
+    holds at their frame. Boxes of tracks that never get one are not written, nor are those that waited too long.
 
     Args:
         fresh: start the files anew (a replay) instead of after an earlier run (a restart).
@@ -157,8 +155,7 @@ class RunWriter:
     def __init__(self, out: Path, camera_ids: Sequence[str], *, fresh: bool) -> None:
         self._events = AppendFile(out / "events.jsonl", fresh=fresh)
         self._tracks = {one: AppendFile(out / "tracks" / f"{one}.txt", fresh=fresh) for one in camera_ids}
-        self._waiting: dict[TrackKey, deque[tuple[int, str]]] = {}
-        self._shown = {one: deque[tuple[int, set[int]]](maxlen=_SHOWN_FRAMES) for one in camera_ids}
+        self._waiting: dict[TrackKey, deque[str]] = {}
         self._out, self._fresh = out, fresh
 
     def __enter__(self) -> Self:
@@ -185,17 +182,8 @@ class RunWriter:
             name, facts = _described(decision)
             self._event(decision.decided_at, name, **facts)
             if isinstance(decision, Assignment):
-                self._write_waiting(decision.track, decision.identity_id)
-
-    def _write_waiting(self, key: TrackKey, identity_id: int) -> None:
-        shown = dict(self._shown[key.camera_id])
-        lines = []
-        for frame, line in self._waiting.pop(key, ()):
-            others = shown.get(frame, set())
-            if identity_id not in others:
-                others.add(identity_id)
-                lines.append(line % identity_id)
-        self._tracks[key.camera_id].write("".join(lines))
+                lines = self._waiting.pop(decision.track, deque())
+                self._tracks[decision.track.camera_id].write("".join(line % decision.identity_id for line in lines))
 
     def see(self, seen: CameraIdentities) -> None:
         """Writes the boxes of one frame, MOT format, frames counted from 1."""
@@ -212,13 +200,11 @@ class RunWriter:
             line = f"{numbering.last},%d,{box}\n"
             if track.identity_id is None:
                 key = TrackKey(seen.camera_id, seen.epoch, track.track_id)
-                self._waiting.setdefault(key, deque(maxlen=_WAITING_LIMIT)).append((numbering.last, line))
+                self._waiting.setdefault(key, deque(maxlen=_WAITING_LIMIT)).append(line)
                 if len(self._waiting) > _WAITING_TRACKS:
                     del self._waiting[next(iter(self._waiting))]
             else:
                 lines.append(line % track.identity_id)
-        shown = {track.identity_id for track in seen.tracks if track.identity_id is not None}
-        self._shown[seen.camera_id].append((numbering.last, shown))
         if lines:
             self._tracks[seen.camera_id].write("".join(lines))
 

@@ -145,15 +145,6 @@ def test_boxes_wait_for_the_first_identity_of_their_track(tmp_path):
     assert written(tmp_path) == [(1, 7), (2, 7), (3, 7)]
 
 
-def test_boxes_that_waited_leave_out_frames_in_which_their_identity_had_another_box(tmp_path):
-    with RunWriter(tmp_path, ["a"], fresh=True) as writer:
-        writer.decide([assigned(1, 7)])
-        writer.see(seen(0, t1=7, t2=None, t3=None))
-        writer.see(seen(1, t2=None, t3=None))
-        writer.decide([assigned(2, 7), assigned(3, 7)])
-    assert written(tmp_path) == [(1, 7), (2, 7)]
-
-
 def test_later_boxes_carry_the_identity_of_their_frame(tmp_path):
     with RunWriter(tmp_path, ["a"], fresh=True) as writer:
         writer.decide([assigned(1, 7)])
