@@ -227,6 +227,10 @@ class Gallery:
     def _camera(self, camera_id: str) -> int:
         return self._cameras.setdefault(camera_id, len(self._cameras))
 
+    def is_confirmed(self, identity_id: int) -> bool:
+        """Whether an identity is no longer provisional."""
+        return self._entry(identity_id).confirmed
+
     def confirm(self, identity_id: int) -> None:
         """Ends an identity's provisional state."""
         self._entry(identity_id).confirmed = True

@@ -322,11 +322,11 @@ class Matcher:
     def _confirm(self, tracks: Tracks, now: float) -> list[Decision]:
         confirmations: list[Decision] = []
         for track in tracks.values():
-            if track.identity_id is None:
+            if track.identity_id is None or self.gallery.is_confirmed(track.identity_id):
                 continue
             identity = self.gallery.get(track.identity_id)
             seen_s = identity.last_seen - identity.first_seen
-            if not identity.confirmed and (seen_s >= self._config.confirm_after_s or len(identity.cameras) > 1):
+            if seen_s >= self._config.confirm_after_s or len(identity.cameras) > 1:
                 self.gallery.confirm(track.identity_id)
                 confirmations.append(Confirmation(track.identity_id, now))
         return confirmations
