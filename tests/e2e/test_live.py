@@ -37,7 +37,7 @@ def running(site: Path, out: Path, *more: str) -> Iterator[subprocess.Popen[str]
                 raise
 
 
-def until(condition: Callable[[], bool], run: subprocess.Popen[str], timeout_s: float = 180) -> None:
+def until(condition: Callable[[], bool], run: subprocess.Popen[str], timeout_s: float = 240) -> None:
     """Waits for a condition while the run lives."""
     end = time.monotonic() + timeout_s
     while not condition():
