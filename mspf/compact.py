@@ -61,7 +61,7 @@ def fit_head(sets: Sequence[People], config: HeadConfig) -> Tensor:
     """
     images = sum(len(one.rows) for one in sets)
     if images < config.length:
-        raise RecipeError(f"{images} images cannot fit {config.length} axes; give more images, or --length {images} or less")
+        raise RecipeError(f"{images} images cannot fit {config.length} axes; give more, or --length {images} or less")
     if any(len(np.unique(one.labels)) < 2 for one in sets):
         raise RecipeError("a data set has one person alone; a head is fitted to at least two of each")
     axes = principal_axes(torch.cat([one.rows for one in sets]), config.length)

@@ -284,14 +284,14 @@ class LiveCapture:
             except Exception as error:  # top of the thread: whatever a decoder throws is this camera's problem alone
                 if self._stop.is_set():  # nobody waits for it any more
                     return
-                failures = 0 if self.state.captured > before else failures + 1
+                failures = 1 if self.state.captured > before else failures + 1
                 self._change(up=False, reason=str(_as_source_error(self.camera, error)))
             if self.camera.is_file:
                 self.state.ended = True
                 self._notify()
                 return
             self.state.reconnects += 1
-            self._stop.wait(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+            self._stop.wait(_BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1])
 
     def _read(self) -> None:
         started: float | None = None

@@ -222,7 +222,7 @@ class Supervisor:
                     self._courses[camera_id].hear(counters.captured, time.monotonic())
             for child in children:
                 if child.pid == message.pid:
-                    child.heard_at = max(child.heard_at, time.monotonic())
+                    child.heard_at = time.monotonic()
 
     def _brief(self, job: Job) -> Job:
         self._epoch = max(self._epoch + 1, time.time_ns() // 1_000_000)  # grows though the clock be set back

@@ -17,7 +17,10 @@ import pytest
 from tests.e2e.sites import demo_clips, free_port, has_rtsp_server, remux, rtsp_server, write_site
 
 # On a machine so busy that a camera's frames are seconds apart a track is hardly ever seen twice: one view must do.
-AT_FIRST_SIGHT = "tracker: {confirm_frames: 1}\nmatcher: {min_embeddings: 1, decide_after_s: 0.01, confirm_after_s: 0.1}\n"
+AT_FIRST_SIGHT = """
+tracker: {confirm_frames: 1}
+matcher: {min_embeddings: 1, decide_after_s: 0.01, confirm_after_s: 0.1}
+"""
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def test_few_people_give_the_projection_and_a_warning(caplog: pytest.LogCaptureF
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:
-    with pytest.raises(RecipeError, match="give more images"):
+    with pytest.raises(RecipeError, match="12 images cannot fit 32 axes; give more, or --length 12"):
         fit_head([people(2, 0, seed=0)], HeadConfig(length=32))
     with pytest.raises(RecipeError, match="one person"):
         fit_head([people(1, 0, seed=0)], HeadConfig(length=4))
