@@ -3,7 +3,7 @@
 import colorsys
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -84,17 +84,19 @@ class Mosaic:
     """The newest picture of every camera in one grid; dark where a camera shows none.
 
     Args:
-        camera_ids: in reading order.
+        max_age_s: by camera, in reading order: how long its picture is taken for one of now.
     """
 
-    def __init__(self, camera_ids: Sequence[str]) -> None:
+    def __init__(self, max_age_s: Mapping[str, float]) -> None:
+        camera_ids = [*max_age_s]
         columns = math.ceil(math.sqrt(len(camera_ids)))
         rows = math.ceil(len(camera_ids) / columns)
         shrink = min(1.0, _LARGEST_WH[0] / (columns * _CELL_WH[0]), _LARGEST_WH[1] / (rows * _CELL_WH[1]))
         self._cell_wh = (int(_CELL_WH[0] * shrink) // 2 * 2, int(_CELL_WH[1] * shrink) // 2 * 2)
         self._cells = {one: divmod(position, columns) for position, one in enumerate(camera_ids)}
         self.image_bgr: U8 = np.zeros((rows * self._cell_wh[1], columns * self._cell_wh[0], 3), np.uint8)
-        self._living = {*camera_ids}
+        self._max_age_s = max_age_s
+        self._shown_at = dict.fromkeys(camera_ids, 0.0)  # of those that are not dark
         for one in camera_ids:
             self.lose(one)
 
@@ -103,16 +105,24 @@ class Mosaic:
         """Pixels of the whole grid."""
         return self.image_bgr.shape[1], self.image_bgr.shape[0]
 
-    def show(self, camera_id: str, image_bgr: U8, seen: CameraIdentities | None, shrunk: float = 1.0) -> None:
-        """Replaces one camera's cell."""
-        self._living.add(camera_id)
+    def show(
+        self, camera_id: str, image_bgr: U8, seen: CameraIdentities | None, at: float, shrunk: float = 1.0
+    ) -> None:
+        """Replaces one camera's cell by its picture of a moment."""
+        self._shown_at[camera_id] = at
         self._cell(camera_id)[:] = draw(image_bgr, seen, camera_id, self._cell_wh, shrunk)
 
-    def lose(self, camera_id: str, *, ended: bool = False) -> None:
-        """Darkens the cell of a camera that has ended, or gives no picture, until it shows one again."""
-        if camera_id in self._living:  # a camera that is tried again and again is darkened once
-            self._living.remove(camera_id)
-            darken(self._cell(camera_id), camera_id, "ended" if ended else "no picture")
+    def lose(self, camera_id: str, *, ended: bool = False) -> bool:
+        """Darkens the cell of a camera that has ended, or gives no picture, until it shows one; False if it is."""
+        if self._shown_at.pop(camera_id, None) is None:  # a camera is tried again and again
+            return False
+        darken(self._cell(camera_id), camera_id, "ended" if ended else "no picture")
+        return True
+
+    def fade(self, now: float) -> None:
+        """Darkens the cells of cameras that have not shown a picture for long."""
+        for camera_id in [one for one, at in self._shown_at.items() if now - at > self._max_age_s[one]]:
+            self.lose(camera_id)
 
     def _cell(self, camera_id: str) -> U8:
         """(H, W, 3) of the grid itself."""

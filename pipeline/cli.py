@@ -120,10 +120,10 @@ def _follow(site: Site, out: Path, *, replay: bool, video: bool, seconds: float 
             write_json(out / "summary.json", summary)
     finally:
         _show(summary, site, out)
-    if not seen:
-        raise SourceError(f"no camera delivered a frame in {summary.seconds:.0f} s; the lines above, if any, say why")
     if summary.interrupted:
         raise typer.Exit(130)
+    if not seen:
+        raise SourceError(f"no camera delivered a frame in {summary.seconds:.0f} s; the lines above, if any, say why")
 
 
 def _make(out: Path) -> None:
@@ -271,7 +271,10 @@ def evaluate(
 @app.command()
 def merge(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; default RUN_DIR/tracks_merged.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=_folder, metavar="<path>", help="Folder to write to; default RUN_DIR/tracks_merged."),
+    ] = None,
 ) -> None:
     """Write a run's tracks again with every merge carried out: one number a person, also before the merge.
 

@@ -347,13 +347,11 @@ def _check_ids(path: Path, site: Site) -> None:
 
 def _check_clocks(path: Path, cameras: Sequence[CameraConfig]) -> None:
     """Refuses files of which some tell a date and others none: they would be replayed decades apart."""
-    files = [camera for camera in cameras if camera.is_file]
-    without = [camera.id for camera in files if not camera.started_at]
-    dated = [camera for camera in files if abs(camera.started_at) > _YEAR_S]
-    if without and dated:
+    files = sorted((camera for camera in cameras if camera.is_file), key=lambda camera: camera.started_at)
+    if files and files[-1].started_at - files[0].started_at > _YEAR_S:
         raise ConfigError(
-            f"{path}: camera {dated[0].id}: started_at is {dated[0].started_at:.0f}, but {', '.join(without)} have none"
-            "; give it for all files, or for none if they start together"
+            f"{path}: camera {files[-1].id}: started_at is {files[-1].started_at:.0f}, of {files[0].id} it is "
+            f"{files[0].started_at:g}; give it for all files, or for none if they start together"
         )
 
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+END_OF_FILE = "end of file"  # why a camera gives no more frames where nothing is wrong
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
@@ -130,8 +131,9 @@ class Tracklet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, eq=False
         shapes = self.embeddings.shape, self.quality.shape, self.box_xyxy.shape
         if self.embeddings.ndim != 2 or shapes[1:] != ((len(self.embeddings),), (4,)):
             raise ValueError(f"expected embeddings (K, D), quality (K,) and box (4,), got {shapes}")
-        parts = (self.embeddings, self.quality, self.box_xyxy)
-        if not all(np.isfinite(part).all() for part in parts) or not math.isfinite(self.first_seen + self.last_seen):
+        rows = (self.embeddings, self.quality, self.box_xyxy)
+        numbers = (self.first_seen, self.last_seen, self.score)
+        if not all(np.isfinite(one).all() for one in rows) or not all(map(math.isfinite, numbers)):
             raise ValueError(f"track {self.track_id} has numbers that are not finite")
 
 
@@ -151,8 +153,9 @@ class CameraUpdate(Message, frozen=True, eq=False):
     tracklets: tuple[Tracklet, ...]
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.captured_at):
-            raise ValueError(f"a frame of {self.camera_id} was captured at {self.captured_at}")
+        for name in ("captured_at", "arrived_at"):
+            if not math.isfinite(at := getattr(self, name)):
+                raise ValueError(f"a frame of {self.camera_id}: {name} is {at}")
 
 
 class CameraState(Message, frozen=True, eq=False):

@@ -92,7 +92,7 @@ class Detector:
     def _people(self, rows: F32, scale: float, image_hw: tuple[int, int]) -> Detections:
         """One picture's rows of the head as boxes in its own pixels."""
         boxes, score = _decode(rows, self._person)
-        keep = (score >= self.min_score) & np.isfinite(boxes).all(1)
+        keep = (score >= self.min_score) & np.isfinite(score) & np.isfinite(boxes).all(1)
         boxes, score = boxes[keep], score[keep]
         sizes = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
         kept = np.array(cv2.dnn.NMSBoxes(sizes.tolist(), score.tolist(), 0.0, MAX_IOU), np.intp)

@@ -1,7 +1,7 @@
 """The loop of the mosaic process: what the workers see and the matcher decides, in one film."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,37 +10,35 @@ import numpy as np
 import zmq
 
 from pipeline.annotate import Mosaic, VideoWriter
-from pipeline.datatypes import CameraIdentities, CameraState, Message, View
+from pipeline.datatypes import END_OF_FILE, CameraIdentities, CameraState, Message, View
 from pipeline.job import Job, Life
 from pipeline.wire import Context, Receiver
+
+_AFTER_S = 0.1  # from a camera's last picture to its dark one
 
 
 def run(job: Job) -> None:
     """Draws what the workers see and the matcher decides into one film."""
     life, context = Life(), Context()
-    ids = [camera.id for camera in job.site.cameras]
+    max_age_s = {camera.id: camera.max_age_s for camera in job.site.cameras}
     with ExitStack() as stack:
         views = stack.enter_context(Receiver(context, zmq.PULL, job.addresses.views, 64))
         identities = stack.enter_context(Receiver(context, zmq.SUB, job.addresses.identities, 256))
-        film = stack.enter_context(VideoWriter(_free_name(job.out / "mosaic.mp4"), Mosaic(ids).size_wh))
-        editor = Editor(ids, film)
+        film = stack.enter_context(VideoWriter(_free_name(job.out / "mosaic.mp4"), Mosaic(max_age_s).size_wh))
+        editor = Editor(max_age_s, film)
         while life.goes_on:
             editor.take([*views.receive(0.05), *identities.receive(0.0)])
         editor.take([*views.receive(0.0), *identities.receive(0.0)])
         editor.finish()
 
 
-_END = "end of file"  # the reason of a camera that is down for good
-_AFTER_S = 0.1  # from a camera's last picture to its dark one
-
-
 class Editor:
     """Puts views into a film as soon as their people are known, or too many wait; cameras that are down are dark."""
 
-    def __init__(self, camera_ids: Sequence[str], film: VideoWriter) -> None:
-        self._mosaic = Mosaic(camera_ids)
+    def __init__(self, max_age_s: Mapping[str, float], film: VideoWriter) -> None:
+        self._mosaic = Mosaic(max_age_s)
         self._film = film
-        self._limit = 8 * len(camera_ids)
+        self._limit = 8 * len(max_age_s)
         self._seen: dict[str, CameraIdentities] = {}
         self._waiting: deque[View | CameraState] = deque()
         self._start: float | None = None
@@ -84,16 +82,17 @@ class Editor:
 
     def _draw(self, one: View) -> None:
         self._start = one.captured_at if self._start is None else self._start
-        self._last = one.captured_at
+        self._last = max(self._last, one.captured_at)
         picture = np.asarray(cv2.imdecode(np.frombuffer(one.jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-        self._mosaic.show(one.camera_id, picture, self._seen.get(one.camera_id), one.scale)
+        self._mosaic.show(one.camera_id, picture, self._seen.get(one.camera_id), one.captured_at, one.scale)
+        self._mosaic.fade(one.captured_at)
         self._film.write(self._mosaic.image_bgr, one.captured_at - self._start)
 
     def _lose(self, one: CameraState) -> None:
         """Filmed at once: there may be no camera left whose next picture would show it."""
-        self._mosaic.lose(one.camera_id, ended=one.reason == _END)
-        if self._start is not None:
-            self._film.write(self._mosaic.image_bgr, self._last + _AFTER_S - self._start)
+        if self._mosaic.lose(one.camera_id, ended=one.reason == END_OF_FILE) and self._start is not None:
+            self._last += _AFTER_S  # another may be lost at the same moment
+            self._film.write(self._mosaic.image_bgr, self._last - self._start)
 
 
 def _free_name(path: Path) -> Path:

@@ -20,7 +20,7 @@ import psutil
 
 from pipeline.annotate import FilmClock, Mosaic, VideoWriter
 from pipeline.config import Site
-from pipeline.datatypes import CameraIdentities, CameraState, Detections, Frame
+from pipeline.datatypes import END_OF_FILE, CameraIdentities, CameraState, Detections, Frame
 from pipeline.embedder import reid_digest
 from pipeline.errors import SourceError, StoreError
 from pipeline.match_service import MatchService
@@ -29,6 +29,7 @@ from pipeline.networks import load_networks
 from pipeline.results import Summary, camera_summary
 from pipeline.sinks import RunWriter
 from pipeline.sources import FileReplay
+from pipeline.stop import Stop
 from pipeline.store import Store, is_of_a_live_run
 from pipeline.telemetry import CameraCounters, Latencies
 from pipeline.worker import Worker
@@ -74,11 +75,11 @@ class Replay:
         """Replays everything, or what there is until Ctrl-C.
 
         Raises:
-            EngineFailure: a network cannot be loaded or run.
+            EngineFailure: a network cannot be loaded or run; what an earlier replay left is still there.
             StoreError: the run directory cannot be written, or is a live run's.
         """
-        self._make_room()
         networks = load_networks(self._site, replay=True)
+        self._make_room()
         embedder = networks.embedder
         worker = Worker(self._site, 0, networks.detector, embedder)
         with ExitStack() as stack:
@@ -95,12 +96,9 @@ class Replay:
             service = MatchService(Matcher(config, embedder.dimension), store, writer)
             film = stack.enter_context(_Film(self._site, self._out / "mosaic.mp4")) if self._video else None
             started = time.monotonic()
-            try:
-                self._play(_detected(worker, self._steps(writer)), worker, service, film)
-            except KeyboardInterrupt:
-                log.warning("stopping")
-                self._interrupted = True
-            service.finish()
+            with Stop() as stop:
+                self._play(_detected(worker, self._steps(writer)), worker, service, film, stop)
+                service.finish()
             return self._summary(service, time.monotonic() - started)
 
     def _make_room(self) -> None:
@@ -109,12 +107,19 @@ class Replay:
                 f"{self._out}: holds the identities of a live run, which a replay would replace; give another --out, "
                 "or --live to go on there"
             )
-        for old in (*(self._out / name for name in _REPLACED), *(self._out / "tracks").glob("*.txt")):
-            old.unlink(missing_ok=True)
+        try:
+            for old in (*(self._out / name for name in _REPLACED), *(self._out / "tracks").glob("*.txt")):
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{error.filename}: cannot be replaced: {error.strerror}; give another --out") from error
 
-    def _play(self, steps: _Steps, worker: Worker, service: MatchService, film: "_Film | None") -> None:
+    def _play(self, steps: _Steps, worker: Worker, service: MatchService, film: "_Film | None", stop: Stop) -> None:
         shown_at = 0.0
         for frames, detections in steps:
+            if stop.asked:
+                log.warning("stopping")
+                self._interrupted = True
+                break
             answers = service.step(worker.follow(frames, detections))
             self._count(worker, answers)
             over = [one.camera_id for one in frames if one.index == self._last_index.get(one.camera_id)]
@@ -143,7 +148,7 @@ class Replay:
         counters = self._counters[reader.camera.id]
         try:
             frame = reader.next()
-            reason = "end of file"
+            reason = END_OF_FILE
         except SourceError as error:
             frame, reason = None, str(error)
             log.warning("%s", error)
@@ -184,11 +189,9 @@ class _Film:
     """A film of all cameras, a picture a step; `with` opens and finishes it. Where it cannot be written on it ends."""
 
     def __init__(self, site: Site, path: Path) -> None:
-        self._max_age_s = {camera.id: camera.max_age_s for camera in site.cameras}
-        self._mosaic = Mosaic([*self._max_age_s])
+        self._mosaic = Mosaic({camera.id: camera.max_age_s for camera in site.cameras})
         self._writer = VideoWriter(path, self._mosaic.size_wh)
         self._clock = FilmClock()
-        self._shown_at: dict[str, float] = {}
         self._failed = False
 
     def show(self, frames: Sequence[Frame], answers: Sequence[CameraIdentities], over: Sequence[str]) -> None:
@@ -197,11 +200,8 @@ class _Film:
             return
         now = frames[0].captured_at
         for frame, answer in zip(frames, answers, strict=True):
-            self._mosaic.show(frame.camera_id, frame.image_bgr, answer)
-            self._shown_at[frame.camera_id] = frame.captured_at
-        for camera_id, at in self._shown_at.items():
-            if now - at > self._max_age_s[camera_id]:
-                self._mosaic.lose(camera_id)
+            self._mosaic.show(frame.camera_id, frame.image_bgr, answer, frame.captured_at)
+        self._mosaic.fade(now)
         try:
             self._writer.write(self._mosaic.image_bgr, self._clock.seconds(now))
         except StoreError as error:

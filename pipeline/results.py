@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import structs
 
 from pipeline.config import CameraConfig, Site
+from pipeline.datatypes import END_OF_FILE
 from pipeline.errors import ConfigError, StoreError
 from pipeline.evaluation import Boxes, Scores, merged, score
 from pipeline.matcher_state import survivors
@@ -23,7 +24,6 @@ from pipeline.telemetry import CameraCounters
 log = logging.getLogger(__name__)
 
 _MUCH = 0.02
-_END = "end of file"  # a camera's reason for no more frames where nothing is wrong
 _ONLINE = (
     "strictly online: every box has the identity its track held when the box was written (those before a track's first "
     "identity have that one, those of tracks without one are absent)"
@@ -77,13 +77,17 @@ class Summary(msgspec.Struct):
     evaluation: Evaluation | None = None
 
 
-def read_boxes(path: Path) -> Boxes:
+def read_boxes(path: Path, *, of_a_run: bool = False) -> Boxes:
     """Boxes of a MOT file: frame,id,x,y,w,h,consider,… a line; 0 for consider marks a person to be left out.
+
+    Args:
+        of_a_run: half a last line is left out.
 
     Raises:
         ConfigError: missing, or a line of another form.
     """
-    numbers = [_box_numbers(path, number, line) for number, line in _lines(path, "boxes") if line.strip()]
+    lines = (_whole_lines if of_a_run else _lines)(path, "boxes")
+    numbers = [_box_numbers(path, number, line) for number, line in lines if line.strip()]
     rows = np.array(numbers).reshape(-1, 7)
     frame, identity = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
     return Boxes(frame, identity, rows[:, 2:6].astype(np.float32), rows[:, 6] != 0)
@@ -96,12 +100,10 @@ def _lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
         ConfigError: the file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:  # half a letter may be the last
             yield from enumerate(file, start=1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read {what}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: cannot read {what}: {error}") from error
 
 
 def _whole_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
@@ -136,7 +138,7 @@ def read_merges(path: Path) -> dict[int, int]:
             event = msgspec.json.decode(line)
             if event["event"] == "merge":
                 merges[event["replaces"]] = event["identity"]
-        except (msgspec.DecodeError, KeyError, TypeError) as error:
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"{path}: line {number} is no event: {error}; delete the line") from error
     try:
         return survivors(merges)
@@ -218,7 +220,7 @@ def evaluate_run(run: Path, truth: Path) -> Evaluation:
             f"({', '.join(known) or 'no file'}); files are named <camera id>.txt"
         )
     people = {camera: read_boxes(known[camera]) for camera in common}
-    found = {camera: read_boxes(tracks[camera]) for camera in common}
+    found = {camera: read_boxes(tracks[camera], of_a_run=True) for camera in common}
     stamp = f"{_RULES}; TrackEval {_trackeval_version()}; cameras {', '.join(common)}"
     online = score(people, found, f"{_ONLINE}; {stamp}")
     became = read_merges(run / "events.jsonl")
@@ -254,7 +256,7 @@ def camera_summary(total: CameraCounters, seconds: float) -> CameraSummary:
         crops=total.crops,
         reconnects=total.reconnects,
         drop_reasons=total.dropped,
-        reason="" if total.reason == _END else total.reason,
+        reason="" if total.reason == END_OF_FILE else total.reason,
     )
 
 

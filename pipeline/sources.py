@@ -19,7 +19,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 
 from pipeline.config import CameraConfig, redact
-from pipeline.datatypes import U8, Frame, Position
+from pipeline.datatypes import END_OF_FILE, U8, Frame, Position
 from pipeline.errors import SourceError
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,6 @@ _CORRUPT_LIMIT = 100  # undecodable packets in a row before a source counts as b
 _SHORT_BY_S = 1.0  # stated lengths are rounded
 _READ_AHEAD = 8
 _LEAVE_S = 2.0
-_END = "end of file"
 _BEGINNING = Position()
 
 
@@ -277,7 +276,7 @@ class LiveCapture:
                 self._read()
                 if self._stop.is_set():
                     return
-                self._change(up=False, reason=_END)
+                self._change(up=False, reason=END_OF_FILE)
                 self.state.ended = True
                 self._notify()
                 return
@@ -315,7 +314,7 @@ class LiveCapture:
             self.state.up, self.state.reason = up, reason
             self.state.changes += 1
             told = "frames are coming" if up else reason.removeprefix(f"{self.camera.id}: ")
-            log.log(logging.INFO if up or reason == _END else logging.WARNING, "%s: %s", self.camera.id, told)
+            log.log(logging.INFO if up or reason == END_OF_FILE else logging.WARNING, "%s: %s", self.camera.id, told)
             self._notify()
 
 

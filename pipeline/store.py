@@ -1,5 +1,6 @@
 """The identities on disk: one SQLite file in WAL mode, every decision committed before anybody hears of it."""
 
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
@@ -99,16 +100,7 @@ class Store:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=NORMAL")
                 self._db.executescript(_TABLES)
-                self._check("schema", str(_SCHEMA_VERSION), "delete it or run the version that wrote it")
-                self._check(
-                    "dimension", str(self._dimension), "use the re-ID model that wrote it, or another run directory"
-                )
-                self._check(
-                    "camera bias", self._bias, "set matcher.remove_camera_bias back, or use another run directory"
-                )
-                self._db.execute("INSERT OR REPLACE INTO facts VALUES ('run', ?)", (self._run,))
-                if self._network:
-                    self._check("network", self._network[:16], "set reid.model back, or use another run directory")
+                self._take_over()
             except sqlite3.Error as error:
                 raise _unopened(self._path, error) from error
             undo.pop_all()
@@ -116,6 +108,22 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self._db.close()
+
+    def _take_over(self) -> None:
+        """Notes what the store is of; nothing, where it is of something else."""
+        elsewhere = "or use another run directory"
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._check("schema", str(_SCHEMA_VERSION), f"run the version that wrote it, {elsewhere}")
+            self._check("dimension", str(self._dimension), f"use the re-ID model that wrote it, {elsewhere}")
+            self._check("camera bias", self._bias, f"set matcher.remove_camera_bias back, {elsewhere}")
+            if self._network:
+                self._check("network", self._network[:16], f"set reid.model back, {elsewhere}")
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES ('run', ?)", (self._run,))
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
 
     def record(
         self,
@@ -182,7 +190,7 @@ class Store:
             )
         except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
             raise StoreError(
-                f"{self._path}: the identity store is damaged: {error}; restore a backup, or move it away to begin anew"
+                f"{self._path}: the identity store is damaged: {error}; restore a backup, or use another run directory"
             ) from error
 
     def count(self) -> int:
@@ -323,20 +331,25 @@ class Store:
 
 
 def is_of_a_live_run(path: Path) -> bool:
-    """Whether a live run keeps its identities in this file, or nobody can tell."""
-    if not path.exists():
+    """Whether a live run keeps its identities in this file, or nobody can tell; an empty one is nobody's."""
+    if not path.exists() or not path.stat().st_size:
         return False
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5.0)) as db:
-            return db.execute("SELECT 1 FROM facts WHERE name = 'run' AND value = 'live'").fetchone() is not None
+            return db.execute("SELECT 1 FROM facts WHERE name = 'run' AND value = 'replay'").fetchone() is None
     except sqlite3.Error:
         return True
 
 
 def _unopened(path: Path, error: sqlite3.Error) -> StoreError:
-    if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+    name = getattr(error, "sqlite_errorname", "")
+    no_file = name.startswith("SQLITE_CANTOPEN") and not path.is_dir() and os.access(path.parent, os.W_OK)
+    if no_file or name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         return DiskError(f"{path}: cannot open the identity store: {error}; free space there")
-    advice = "restore a backup, or move it away to begin anew" if path.is_file() else "check the path"
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        advice = "another program writes to it; end that"
+    else:
+        advice = "restore a backup, or use another run directory" if path.is_file() else "check the path"
     return StoreError(f"{path}: cannot open the identity store: {error}; {advice}")
 
 

@@ -21,6 +21,7 @@ from pipeline.errors import PipelineError
 from pipeline.job import Addresses, Job, rss_mb, start_deaf
 from pipeline.results import Summary, camera_summary
 from pipeline.sinks import frames_written
+from pipeline.stop import Stop
 from pipeline.telemetry import CameraCounters, Latencies, MatcherReport, Reports, WorkerReport
 from pipeline.wire import Context, Receiver
 
@@ -182,12 +183,13 @@ class Supervisor:
             with ExitStack() as stack:
                 context = stack.enter_context(Context())
                 telemetry = stack.enter_context(Receiver(context, zmq.PULL, addresses.telemetry, 1024))
-                try:
-                    for child in children:
-                        stack.callback(child.stop)  # first: Ctrl-C may come once the child runs, before this goes on
+                stop = stack.enter_context(Stop())
+                for child in children:
+                    if not stop.asked:
+                        stack.callback(child.stop)  # first, whatever happens while it starts
                         child.start()
-                    self._watch(children, telemetry, started)
-                except KeyboardInterrupt:
+                self._watch(children, telemetry, started, stop)
+                if stop.asked:
                     log.warning("stopping")
                 for child in reversed(children):  # the workers first: the matcher still takes their last words
                     child.stop()
@@ -196,10 +198,10 @@ class Supervisor:
         finally:
             shutil.rmtree(sockets, ignore_errors=True)
 
-    def _watch(self, children: list[_Child], telemetry: Receiver, started: float) -> None:
+    def _watch(self, children: list[_Child], telemetry: Receiver, started: float, stop: Stop) -> None:
         shown_at = 0.0
         minute_at, latencies = started + _MINUTE_S, Latencies()
-        while self._seconds is None or time.monotonic() - started < self._seconds:
+        while not stop.asked and (self._seconds is None or time.monotonic() - started < self._seconds):
             self._listen(children, telemetry, 0.2)
             now = time.monotonic()
             for child in children:

@@ -71,15 +71,16 @@ class Worker:
         wanted = [one for frame, seen in zip(frames, tracked, strict=True) for one in self._candidates(frame, seen)]
         chosen = sorted(wanted, key=lambda one: -one.quality)[: self._site.reid.max_batch]
         embeddings = self._embedder.embed([one.crop for one in chosen])
+        described = [
+            (one, embedding) for one, embedding in zip(chosen, embeddings, strict=True) if self._sound(embedding)
+        ]
         splits = [
-            one
-            for one, embedding in zip(chosen, embeddings, strict=True)
-            if self._sound(embedding) and self._books[one.camera_id].add(one.track, embedding, one.quality)
+            one for one, embedding in described if self._books[one.camera_id].add(one.track, embedding, one.quality)
         ]
         tracked = [self._split(frame, seen, splits) for frame, seen in zip(frames, tracked, strict=True)]
         self.counts = StepCounts(
             {frame.camera_id: len(seen.visible) for frame, seen in zip(frames, tracked, strict=True)},
-            {frame.camera_id: sum(one.camera_id == frame.camera_id for one in chosen) for frame in frames},
+            {frame.camera_id: sum(one.camera_id == frame.camera_id for one, _ in described) for frame in frames},
         )
         return [self._update(frame, seen) for frame, seen in zip(frames, tracked, strict=True)]
 

@@ -277,7 +277,7 @@ def shown(clip: Path, lens: Lens, run: Path) -> Shown:
     Raises:
         ConfigError: the run has no boxes of that camera.
     """
-    boxes, capture = read_boxes(run / "tracks" / f"{clip.stem}.txt"), cv2.VideoCapture(str(clip))
+    boxes, capture = read_boxes(run / "tracks" / f"{clip.stem}.txt", of_a_run=True), cv2.VideoCapture(str(clip))
     size = np.array([capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)], np.int64)
     corners = np.hstack([boxes.boxes_xywh[:, :2], boxes.boxes_xywh[:, :2] + boxes.boxes_xywh[:, 2:]]).astype(np.float64)
     ground = feet(lens, corners)

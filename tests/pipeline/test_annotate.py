@@ -61,9 +61,9 @@ def test_a_view_is_a_jpeg_no_larger_than_a_cell(size_wh, scale):
     [(1, (640, 360)), (2, (1280, 360)), (4, (1280, 720)), (5, (1920, 720)), (9, (1920, 1080)), (100, (1920, 1080))],
 )
 def test_a_mosaic_is_a_grid_of_even_size_no_larger_than_full_hd(cameras, size_wh):
-    mosaic = Mosaic([str(one) for one in range(cameras)])
+    mosaic = Mosaic({str(one): 10.0 for one in range(cameras)})
     assert mosaic.size_wh == size_wh
-    mosaic.show(str(cameras - 1), picture((0, 0, 160, 120, (9, 9, 9))), None)
+    mosaic.show(str(cameras - 1), picture((0, 0, 160, 120, (9, 9, 9))), None, 0.0)
     assert mosaic.image_bgr.any()
 
 
@@ -80,16 +80,16 @@ def has_label(part):
 
 
 def test_a_camera_that_never_gave_a_picture_has_a_dark_cell_with_its_name_and_that():
-    for cell in tiles(Mosaic(["a", "b"])):
+    for cell in tiles(Mosaic({"a": 10.0, "b": 10.0})):
         assert has_label(cell[:25, :40])
         assert has_label(cell[160:200, 250:390])
         assert not cell[30:150].any()
 
 
 def test_a_camera_that_is_gone_keeps_its_last_picture_dark_with_its_name_and_why():
-    mosaic = Mosaic(["a", "b"])
+    mosaic = Mosaic({"a": 10.0, "b": 10.0})
     for one in "ab":
-        mosaic.show(one, picture((0, 0, 640, 360, (100, 200, 80)), size_wh=(640, 360)), seen(40, 50, 80, 110))
+        mosaic.show(one, picture((0, 0, 640, 360, (100, 200, 80)), size_wh=(640, 360)), seen(40, 50, 80, 110), 0.0)
     before = mosaic.image_bgr.copy()
     mosaic.lose("b", ended=True)
     a, b = tiles(mosaic)
@@ -101,7 +101,7 @@ def test_a_camera_that_is_gone_keeps_its_last_picture_dark_with_its_name_and_why
     ended = b.copy()
     mosaic.lose("b")  # not darker still
     assert (b == ended).all()
-    mosaic.show("b", picture((0, 0, 640, 360, (100, 200, 80)), size_wh=(640, 360)), seen(40, 50, 80, 110))
+    mosaic.show("b", picture((0, 0, 640, 360, (100, 200, 80)), size_wh=(640, 360)), seen(40, 50, 80, 110), 0.0)
     assert (mosaic.image_bgr == before).all()
     mosaic.lose("b")
     assert (b[:160] == ended[:160]).all()
@@ -109,7 +109,7 @@ def test_a_camera_that_is_gone_keeps_its_last_picture_dark_with_its_name_and_why
 
 
 def test_a_name_longer_than_its_cell_is_cut_off():
-    mosaic = Mosaic([f"{one:064}" for one in range(100)])
+    mosaic = Mosaic({f"{one:064}": 10.0 for one in range(100)})
     assert mosaic.size_wh == (1920, 1080)
 
 

@@ -159,7 +159,7 @@ A = "{id: a, url: a.mp4}"
         ),
         (
             f"cameras: [{A}, {{id: b, url: b.mp4, started_at: 1764500000}}, {{id: c, url: c.mp4}}]",
-            "camera b: started_at is 1764500000, but a, c have none; give it for all files, or for none",
+            "camera b: started_at is 1764500000, of a it is 0; give it for all files, or for none",
         ),
         (f"cameras: [{A}, {{id: b, url: b.mp4}}, {A}]", "id 'a' occurs 2 times; ids must differ"),
         ("cameras: [{id: a, url: ''}]", r"length >= 1.*cameras\[.*\].url"),

@@ -49,7 +49,7 @@ def test_a_tracklet_refuses_numbers_that_are_not_finite(wrong):
 
 
 def test_an_update_refuses_a_time_that_is_none():
-    with pytest.raises(ValueError, match="a frame of hall was captured at nan"):
+    with pytest.raises(ValueError, match="a frame of hall: captured_at is nan"):
         CameraUpdate("hall", 1, 0, float("nan"), 0.0, ())
 
 

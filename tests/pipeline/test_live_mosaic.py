@@ -36,7 +36,7 @@ def views(count):
 def film_of(path, *messages, finish=True):
     """Seconds of every picture of a film of one camera."""
     with VideoWriter(path, (640, 360)) as writer:
-        editor = Editor(["a"], writer)
+        editor = Editor({"a": 10.0}, writer)
         for some in messages:
             editor.take(some)
         if finish:
@@ -85,7 +85,33 @@ def test_a_camera_is_dark_only_after_the_pictures_that_wait_for_their_people(tmp
     assert dark == pytest.approx(first / 4, abs=5)
 
 
+def test_cameras_that_go_down_at_one_moment_are_all_dark(tmp_path):
+    path = tmp_path / "film.mp4"
+    with VideoWriter(path, (1280, 360)) as writer:
+        editor = Editor({"a": 10.0, "b": 10.0}, writer)
+        for one in "ab":
+            answer = msgspec.structs.replace(seen(0), camera_id=one)
+            editor.take([view(frame(picture((0, 0, 160, 120, (255, 255, 255))), 0, 0.0, one)), answer])
+        editor.take([msgspec.structs.replace(down(), camera_id=one) for one in "ab"])
+    with av.open(str(path)) as film:
+        *_, last = (one.to_ndarray(format="gray")[180:360].mean() for one in film.decode(video=0))
+    assert last < 60
+
+
+def test_a_camera_that_is_silent_for_long_is_dark_though_nobody_says_that_it_is_down(tmp_path):
+    path = tmp_path / "film.mp4"
+    with VideoWriter(path, (1280, 360)) as writer:
+        editor = Editor({"a": 10.0, "b": 2.0}, writer)
+        for one, index in (("b", 0), ("a", 1), ("a", 21)):
+            answer = msgspec.structs.replace(seen(index), camera_id=one)
+            shown = view(frame(picture((0, 0, 160, 120, (255, 255, 255))), index, index / 10, one))
+            editor.take([shown, answer])
+    with av.open(str(path)) as film:
+        rights = [one.to_ndarray(format="gray")[180:360, 640:].mean() for one in film.decode(video=0)]
+    assert rights[-1] == pytest.approx(rights[0] / 4, abs=5)
+
+
 def test_a_site_that_gave_no_picture_has_no_film(tmp_path):
     with VideoWriter(tmp_path / "film.mp4", (640, 360)) as writer:
-        Editor(["a"], writer).take([down()])
+        Editor({"a": 10.0}, writer).take([down()])
     assert (tmp_path / "film.mp4").stat().st_size < 2000

@@ -23,23 +23,6 @@ def test_a_stop_while_the_libraries_are_loaded_shows_no_traceback(sign, tmp_path
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_asking_twice_to_stop_does_not_keep_the_results_from_being_written():
-    script = (
-        "import os, signal, sys, types\n"
-        "def run():\n"
-        "    try: signal.raise_signal(signal.SIGINT)\n"
-        "    except KeyboardInterrupt:\n"
-        "        signal.raise_signal(signal.SIGINT); signal.raise_signal(signal.SIGTERM)\n"
-        "        print('written')\n"
-        "        raise\n"
-        "sys.modules['pipeline.cli'] = types.SimpleNamespace(main=run)\n"
-        "from pipeline.__main__ import main\n"
-        "main()"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "written\n", "")
-
-
 @pytest.mark.parametrize(("given", "expected"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
 def test_products_of_numpy_stay_in_one_thread_unless_told_otherwise(given, expected):
     script = (

@@ -265,7 +265,7 @@ def test_a_store_of_another_descriptor_length_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [None, b"not a database, but long enough to have a header" * 4])
 def test_what_is_no_store_is_refused(tmp_path, content):
     path_of(tmp_path).mkdir() if content is None else path_of(tmp_path).write_bytes(content)
-    advice = "check the path" if content is None else "restore a backup, or move it away to begin anew"
+    advice = "check the path" if content is None else "restore a backup, or use another run directory"
     with pytest.raises(StoreError, match=f"cannot open the identity store: .*; {advice}"):
         load(tmp_path)
 
@@ -311,7 +311,7 @@ def test_a_damaged_store_is_one_clear_error(tmp_path, damage):
         store.record([assigned(1, 1)], [known(1), known(2)], [(1, 2)], Knowledge((CameraMean("a", 1, X),)))
     with closing(sqlite3.connect(path_of(tmp_path))) as file:
         file.executescript(damage)
-    with pytest.raises(StoreError, match=r"identities.db: .*damaged: .*; restore a backup, or move it") as caught:
+    with pytest.raises(StoreError, match=r"identities.db: .*damaged: .*; restore a backup, or use another") as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
 

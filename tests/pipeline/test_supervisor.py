@@ -11,6 +11,7 @@ from pipeline.datatypes import Position
 from pipeline.job import start_deaf
 from pipeline.processes import ProcessSpec
 from pipeline.supervisor import Course, Supervisor
+from tests.fakes import ask_to_stop
 
 
 def test_a_camera_never_heard_of_begins_after_what_is_there():
@@ -46,7 +47,7 @@ def test_a_stop_while_the_first_process_starts_leaves_none(
         started.append(process)
         if runs:
             process.start()
-        raise KeyboardInterrupt
+        ask_to_stop()
 
     monkeypatch.setattr(supervisor, "start_deaf", start_and_interrupt)
     summary = Supervisor(Site(cameras=(CameraConfig("a", "a.mp4"),)), tmp_path).run()
@@ -66,7 +67,7 @@ def test_a_process_that_hangs_is_killed_and_started_again(
 
     def stop_when_started_again(*_: object) -> None:
         if len(started) == 2:
-            raise KeyboardInterrupt
+            ask_to_stop()
 
     monkeypatch.setattr(supervisor, "start_deaf", start)
     monkeypatch.setattr(supervisor, "_SILENT_S", 0.5)

@@ -31,7 +31,7 @@ from tests.fakes import tracklet, update
 
 ids = st.integers(0, 2**53)
 names = st.text(max_size=8)
-numbers = st.floats(allow_nan=False)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def rows(*shape):
