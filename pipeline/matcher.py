@@ -269,8 +269,8 @@ class Matcher:
     def _note_company(self, tracks: Tracks, visible: Tracks, now: float) -> None:
         """Two tracks that one camera sees at one moment are two people.
 
-        While both are open, or for good once they were seen together for a while: a track that ends right after it
-        met another may have followed the wrong one of two people who crossed.
+        While both are open, or for good where they are seen together a while after that again: a track that ends right
+        after it met another may have followed the wrong one of two people who crossed.
         """
         for key, track in tracks.items():
             met = {other: now for other in visible if key in visible and other != key} | track.rivals

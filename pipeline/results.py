@@ -162,7 +162,7 @@ def write_merged(run: Path, out: Path) -> list[MergedTracks]:
 
     Raises:
         ConfigError: `run` holds no tracks or no events, `out` is its tracks, a line is no event or not MOT.
-        StoreError: a file cannot be written; what stood there before is as it was.
+        StoreError: a camera's file cannot be written; it is as it was, and so are those of the cameras after it.
     """
     events, tracks = run / "events.jsonl", sorted((run / "tracks").glob("*.txt"))
     if not tracks:

@@ -88,6 +88,7 @@ def test_a_live_run_of_files_ends_by_itself_and_leaves_no_process(tmp_path: Path
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["mode"] == "live"
     assert summary["identities"] >= 1
+    assert all(0 <= time.time() - one["at"] < 600 for one in events(tmp_path / "out")), "UTC"
     assert any(tracks.stat().st_size for tracks in (tmp_path / "out" / "tracks").iterdir())
     assert all(one["frames"] + one["dropped"] == 60 for one in summary["cameras"].values())
     assert not {child.pid for child in psutil.Process().children(recursive=True)} - others

@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from engines import cuda, plans
+from pipeline import cli
 from pipeline.cli import app, console, main
+from pipeline.results import CameraSummary, Summary
 from tests.pipeline.networks import write_detector, write_reid
 
 COMMANDS = ["run", "merge", "simulate", "evaluate", "build", "check"]
@@ -255,3 +257,19 @@ def test_a_summary_that_cannot_be_written_is_shown(monkeypatch, capsys, tmp_path
     assert status == 2
     assert "identities   0" in out
     assert "summary.json: cannot write" in err
+
+
+def test_an_empty_folder_name_is_refused_by_merge_too(monkeypatch, capsys, tmp_path):
+    status, _, err = run(monkeypatch, capsys, "merge", tmp_path, "--out", "")
+    assert (status, err) == (2, "--out is empty; give a folder\n")
+
+
+def test_a_replay_that_was_stopped_is_not_scored_and_ends_with_130(monkeypatch, capsys, tmp_path):
+    (tmp_path / "truth").mkdir()
+    camera = CameraSummary(1, 1.0, 0, 1, 1, 0, {})
+    stopped = Summary("replay", 1, 1.0, 1.0, {"a": camera}, {}, 1.0, interrupted=True)
+    monkeypatch.setattr(cli, "_replay", lambda *_: stopped)
+    cams = site(tmp_path, "cameras: [{id: a, url: a.mp4}]\ntruth: truth")
+    status, out, err = run(monkeypatch, capsys, "run", "--cams", cams, "--out", tmp_path / "out")
+    assert (status, err) == (130, "")
+    assert "IDF1" not in out

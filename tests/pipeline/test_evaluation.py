@@ -180,6 +180,21 @@ def test_merges_come_from_the_events_and_a_broken_line_is_one_clear_error(tmp_pa
         read_merges(path)
 
 
+def test_half_a_last_box_of_a_run_is_left_out_and_of_truth_an_error(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("1,1,2,3,4,5,0.9,-1,-1,-1\n2,1,2,3,4,5,0")
+    assert read_boxes(path, of_a_run=True).frame.tolist() == [1]
+    path.write_text("1,1,2,3,4,5,0.9,-1,-1,-1\n2,1,2")
+    with pytest.raises(ConfigError, match="line 2 is not MOT"):
+        read_boxes(path)
+
+
+def test_half_a_letter_at_the_end_of_the_events_is_left_out(tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_bytes('{"event":"merge","replaces":2,"identity":1}\n{"reason":"Bü'.encode()[:-1])
+    assert read_merges(path) == {2: 1}
+
+
 def test_merges_that_lead_in_a_circle_are_one_clear_error(tmp_path):
     path = tmp_path / "events.jsonl"
     path.write_text("".join(f'{{"event":"merge","replaces":{a},"identity":{b}}}\n' for a, b in ((1, 2), (2, 1))))

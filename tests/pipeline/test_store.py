@@ -16,7 +16,7 @@ from pipeline.camera_bias import CameraMean
 from pipeline.datatypes import Assignment, Confirmation, Expiry, Identity, Merge, TrackKey
 from pipeline.errors import DiskError, StoreError
 from pipeline.matcher_state import Knowledge
-from pipeline.store import Known, Store
+from pipeline.store import Known, Store, is_of_a_live_run
 from pipeline.track_variation import Variation
 from pipeline.transitions import SPANS, Transition
 from tests.pipeline.disk import full_disk
@@ -63,6 +63,28 @@ def test_identities_and_tracks_survive_a_reopening(tmp_path):
     assert keys == (key(7), None)
     assert state.tracks == {key(1): 7}
     assert state.next_identity_id == 8
+
+
+def test_a_refused_store_is_as_it_was(tmp_path):
+    with Store(path_of(tmp_path), 3, network="a" * 64, replayed=True):
+        pass
+    with pytest.raises(StoreError, match="network"), Store(path_of(tmp_path), 3, network="b" * 64):
+        pass
+    assert not is_of_a_live_run(path_of(tmp_path))
+    with Store(path_of(tmp_path), 3, network="a" * 64):
+        pass
+    assert is_of_a_live_run(path_of(tmp_path))
+
+
+def test_a_store_that_does_not_say_whose_it_is_counts_as_a_live_run_s(tmp_path):
+    assert not is_of_a_live_run(path_of(tmp_path)), "no file"
+    path_of(tmp_path).touch()
+    assert not is_of_a_live_run(path_of(tmp_path)), "nothing in it"
+    with Store(path_of(tmp_path), 3, replayed=True):
+        pass
+    with closing(sqlite3.connect(path_of(tmp_path))) as file:
+        file.executescript("DELETE FROM facts WHERE name = 'run'")
+    assert is_of_a_live_run(path_of(tmp_path)), "of an earlier version"
 
 
 def test_how_much_prototypes_count_survives_a_reopening(tmp_path):
