@@ -259,7 +259,9 @@ def evaluate(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
     truth: Annotated[Path, typer.Option(help="Folder of MOT truth, <camera id>.txt each.")],
 ) -> None:
-    """Score a run against ground truth: IDF1 and HOTA of global identities over all cameras.
+    """Score a run against ground truth.
+
+    IDF1 and HOTA of global identities over all cameras.
 
     Example: mspf-pipeline evaluate runs/20260131-120000 --truth site/truth
     """
@@ -276,7 +278,9 @@ def merge(
         typer.Option(parser=_folder, metavar="<path>", help="Folder to write to; default RUN_DIR/tracks_merged."),
     ] = None,
 ) -> None:
-    """Write a run's tracks again with every merge carried out: one number a person, also before the merge.
+    """Write a run's tracks again, merges carried out.
+
+    One number a person, also before the merge.
 
     Example: mspf-pipeline merge runs/20260131-120000
     """
@@ -308,7 +312,7 @@ def build(
         str | None, typer.Option(help="tensorrt or tensorrt-rtx; default: the site's, else what is installed.")
     ] = None,
 ) -> None:
-    """Build TensorRT plans of networks ahead of the first run, and time them.
+    """Build TensorRT plans ahead of the first run, and time them.
 
     Example: mspf-pipeline build --cams cams.yaml
     """
@@ -372,7 +376,9 @@ def _show_plans(built: "Sequence[Built]") -> None:
 
 @app.command()
 def check(cams: Cams) -> None:
-    """Try a site without running it: read the settings, load both networks, read a frame of every camera.
+    """Try a site without running it.
+
+    Read the settings, load both networks, read a frame of every camera.
 
     Example: mspf-pipeline check --cams cams.yaml
     """
