@@ -85,7 +85,7 @@ class AppendFile:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            os.truncate(self._file, 0 if self._fresh else _whole_lines(self._file))
+            os.truncate(self._file, 0 if self._fresh else _whole_length(self._file))
         except OSError as error:
             raise StoreError(f"{self._path}: cannot write: {error.strerror}; give another --out") from error
         return self
@@ -98,7 +98,7 @@ class AppendFile:
         os.close(self._file)
 
 
-def _whole_lines(file: int) -> int:
+def _whole_length(file: int) -> int:
     """Length of a file up to its last newline, which lies in its last 64 KiB."""
     size = os.fstat(file).st_size
     tail = os.pread(file, 2**16, max(0, size - 2**16))
