@@ -193,7 +193,7 @@ def compressed(image_bgr: U8, quality: int) -> U8:
     return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
 
 
-def detector_frames(out: Path, split: str, images: int, seed: int) -> None:
+def detector_frames(out: Path, split: str, images: int, seed: int, style: Style = PLAZA) -> None:
     """Frames of many small casts; crowding differs from cast to cast."""
     for kind in ("images", "labels"):
         (out / kind / split).mkdir(parents=True, exist_ok=True)
@@ -203,9 +203,9 @@ def detector_frames(out: Path, split: str, images: int, seed: int) -> None:
             continue
         rng = np.random.default_rng([seed, 7, first])
         scene_seed = seed + first
-        studio = Studio(random_cast(int(rng.integers(2, 15)), scene_seed), scene_seed, 1)
+        studio = Studio(random_cast(int(rng.integers(2, 15)), scene_seed, style.wardrobe), scene_seed, 1)
         for name in names:
-            shot = detector_shot(rng, studio)
+            shot = detector_shot(rng, studio, style)
             lines = [yolo_line(view) for view in shot.people if view.visibility >= 0.3 and view.box_xywh[3] >= 20]
             write_atomically(out / "labels" / split / f"{name}.txt", "".join(lines).encode())
             write_atomically(out / "images" / split / f"{name}.jpg", jpeg(shot.image_bgr))
@@ -213,14 +213,16 @@ def detector_frames(out: Path, split: str, images: int, seed: int) -> None:
         print(f"detector {split}: {first + len(names)} of {images} images", flush=True)
 
 
-def detector_shot(rng: np.random.Generator, studio: Studio) -> Shot:
+def detector_shot(rng: np.random.Generator, studio: Studio, style: Style) -> Shot:
     """A random part of the cast before a random camera; one picture in twelve is empty."""
     place = list(studio.scene.places.values())[int(rng.integers(3))]
     place = replace(place, light=random_light(rng)) if rng.random() < 0.7 else place
     everybody = len(studio.cast)
     present = 0 if rng.random() < 1 / 12 else int(rng.integers(1, everybody + 1))
     numbers = rng.permutation(everybody)[:present] + 1
-    return studio.shoot(rng, random_camera(rng, place, 1), place, numbers.tolist())
+    camera = style.camera(rng, place, 1)
+    scenery = backdrop(rng) if style.backdrops and rng.random() < style.backdrops else None
+    return studio.shoot(rng, camera, place, numbers.tolist(), scenery)
 
 
 def yolo_line(view: PersonView) -> str:
@@ -312,12 +314,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.seed < 1000:
         parser.error("seeds below 1000 belong to the demo and the tests; use 1000 or more")
-    if options.kind == "detector" and options.street:
-        parser.error("--street is of re-identification crops; leave it out")
+    style = STREET if options.street else PLAZA
     if options.kind == "detector":
-        detector_frames(options.out, options.split, options.images, options.seed)
+        detector_frames(options.out, options.split, options.images, options.seed, style)
     else:
-        reid_crops(options.out, options.people, options.seed, options.first_id, STREET if options.street else PLAZA)
+        reid_crops(options.out, options.people, options.seed, options.first_id, style)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-r"""Train the person detector: a one-class YOLO26-n from scratch, by ultralytics' own trainer (AGPL-3.0), on the CPU.
+r"""Train the person detector: a one-class YOLO26-n, by the trainer of ultralytics (AGPL-3.0), on the CPU.
 
     python scripts/train_detector.py person-det --out runs/detector/real --hours 0.6
     python scripts/train_detector.py person-det simulated --weights runs/detector/real/weights/last.pt \
         --size 416 --lr 0.001 --out runs/detector/both --hours 1
     python scripts/train_detector.py --out runs/detector/both --resume
+    python scripts/train_detector.py mine --weights pipeline/weights/person_detector.onnx --size 480 --out runs/mine
 
 Each folder is in YOLO format: images/{train,val} and labels/{train,val}, class 0 = person. Only `train` is learnt from;
 the `val` folders give the curve in results.csv. The weights to ship are last.pt, so nothing is selected on `val`.
@@ -16,9 +17,14 @@ from typing import Any
 
 os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true")
 
+import cv2
+import detector_weights
+import numpy as np
 import torch
 import yaml
 from ultralytics.models.yolo.detect import DetectionTrainer
+
+from pipeline.pictures import letterbox
 
 NETWORK = {"model": "yolo26n.yaml"}
 AUGMENTATION = {"mosaic": 1.0, "scale": 0.6, "translate": 0.15, "hsv_h": 0.03, "hsv_v": 0.5, "degrees": 3.0}
@@ -47,11 +53,20 @@ def as_float32(tree: Any) -> Any:
 
 
 class CpuTrainer(DetectionTrainer):
-    """The stock trainer with a bf16, channels-last forward pass: twice the images a second of float32 on one core."""
+    """The stock trainer with a bf16, channels-last forward pass: twice the images a second of float32 on one core.
+
+    Attributes:
+        exported: an ONNX file whose weights training starts from.
+    """
+
+    exported: Path | None = None
 
     def get_model(self, *args: Any, **kwargs: Any) -> torch.nn.Module:
         """The network, its weights stored channels last."""
-        return super().get_model(*args, **kwargs).to(memory_format=torch.channels_last)
+        network = super().get_model(*args, **kwargs)
+        if self.exported:
+            detector_weights.restore(network, self.exported, some_pictures(self.data["train"], self.args.imgsz))
+        return network.to(memory_format=torch.channels_last)
 
     def _setup_train(self) -> None:
         super()._setup_train()
@@ -70,6 +85,14 @@ class CpuTrainer(DetectionTrainer):
         return batch
 
 
+def some_pictures(folders: list[str], side: int, count: int = 64) -> torch.Tensor:
+    """(count, 3, side, side) float32 RGB in 0..1, letterboxed, evenly from all folders."""
+    names = sorted(str(path) for folder in folders for path in Path(folder).glob("*.[jp][pn]g"))
+    read = (cv2.imread(name) for name in names[:: max(1, len(names) // count)][:count])
+    boxed, _ = letterbox([image for image in read if image is not None], (side, side))
+    return torch.from_numpy(np.ascontiguousarray(boxed[..., ::-1].transpose(0, 3, 1, 2))).float() / 255
+
+
 def write_dataset(folders: list[Path], out: Path) -> Path:
     """The dataset YAML that ultralytics reads, naming all folders."""
     out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +107,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="*", help="YOLO-format folders to train on")
     parser.add_argument("--out", type=Path, required=True, help="run folder; checkpoints in OUT/weights")
-    parser.add_argument("--weights", type=Path, help="start from these weights (.pt); default: from scratch")
+    parser.add_argument(
+        "--weights", type=Path, help="start from these (.pt, or an exported .onnx); default: from scratch"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from OUT/weights/last.pt, at --size, till --hours")
     parser.add_argument("--size", type=int, default=320, help="side of the square training images (default 320)")
     parser.add_argument(
@@ -111,9 +136,12 @@ def main() -> None:
         "project": str(out.parent), "name": out.name, "exist_ok": True,
         "imgsz": arguments.size, "time": arguments.hours, "lr0": arguments.lr, "close_mosaic": arguments.close_mosaic,
     }  # fmt: skip
-    if arguments.weights:
+    exported = arguments.weights and arguments.weights.suffix == ".onnx"
+    if arguments.weights and not exported:
         overrides["model"] = str(arguments.weights)
-    CpuTrainer(overrides=overrides).train()
+    trainer = CpuTrainer(overrides=overrides)
+    trainer.exported = arguments.weights if exported else None
+    trainer.train()
 
 
 if __name__ == "__main__":

@@ -132,3 +132,11 @@ def test_frames_of_the_detector_have_a_label_file_each(script, tmp_path):
     assert (boxes[:, 0] == 0).all()
     assert (boxes[:, 1:] >= 0).all()
     assert (boxes[:, 1:] <= 1).all()
+
+
+def test_street_frames_show_the_same_scenes_to_other_cameras(script, tmp_path):
+    script.detector_frames(tmp_path / "plaza", "train", images=3, seed=500)
+    script.detector_frames(tmp_path / "street", "train", images=3, seed=500, style=script.STREET)
+    plaza, street = (contents(tmp_path / kind / "images" / "train") for kind in ("plaza", "street"))
+    assert plaza.keys() == street.keys()
+    assert not set(plaza.values()) & set(street.values())

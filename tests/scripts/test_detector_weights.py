@@ -1,0 +1,84 @@
+"""An exported detector becomes a network that can be trained on, and still computes what the export does."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from ultralytics.nn.tasks import DetectionModel
+
+import engines
+from engines.gate import read_golden
+from pipeline.export_detector import DEFAULT_DETECTOR
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def detector_weights() -> ModuleType:
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        return importlib.import_module("detector_weights")
+    finally:
+        sys.path.remove(str(SCRIPTS))
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.from_numpy(read_golden(DEFAULT_DETECTOR.with_suffix(".golden.npz")).inputs)
+
+
+@pytest.fixture(scope="module")
+def network(detector_weights: ModuleType, images: torch.Tensor) -> DetectionModel:
+    network = DetectionModel("yolo26n.yaml", nc=1, verbose=False)
+    detector_weights.restore(network, DEFAULT_DETECTOR, images)
+    return network
+
+
+def boxes(network: DetectionModel, images: torch.Tensor) -> np.ndarray:
+    network.end2end = True
+    with torch.no_grad():
+        return network.eval()(images)[0].numpy()
+
+
+def test_it_computes_what_the_export_does(network, images):
+    exported = engines.load(DEFAULT_DETECTOR, "onnxruntime", proven=False)
+    expected = exported(images.numpy())[0]
+    found = boxes(network, images)
+    assert (expected[..., 4] > 0.5).any()
+    assert np.abs(found[..., 4] - expected[..., 4]).max() < 1e-4
+    sure = expected[..., 4] > 0.2
+    assert np.abs(found[sure] - expected[sure]).max() < 0.05
+
+
+def test_training_mode_computes_it_too(network, images):
+    # There BatchNorms take mean and variance from the batch, here the pictures that they were measured on.
+    with torch.no_grad():
+        trained = network.eval()(images)[1]["one2one"]["scores"]
+        training = network.train()(images)["one2one"]["scores"]
+    assert (trained > 0).any()
+    assert (training - trained).abs().max() < 0.5
+
+
+def test_the_head_that_teaches_the_body_is_the_one_that_was_exported(network, images):
+    with torch.no_grad():
+        heads = network.train()(images)
+    assert torch.equal(heads["one2many"]["boxes"], heads["one2one"]["boxes"])
+
+
+def test_another_architecture_is_refused_by_name(detector_weights, images):
+    network = DetectionModel("yolo26s.yaml", nc=1, verbose=False)
+    with pytest.raises(ValueError, match=r"person_detector.onnx: no \(32, 3, 3, 3\) weights for model.0.conv"):
+        detector_weights.restore(network, DEFAULT_DETECTOR, images)
+
+
+def test_an_export_in_float32_is_read_like_one_in_float16(detector_weights):
+    weights = detector_weights.folded_weights(DEFAULT_DETECTOR)
+    assert weights["model.0.conv.weight"].dtype == torch.float32
+    halves = [tensor.name for tensor in onnx.load(DEFAULT_DETECTOR).graph.initializer if tensor.name.endswith("_f16")]
+    assert halves
+    assert all(name.removesuffix("_f16") in weights for name in halves)
