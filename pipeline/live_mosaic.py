@@ -1,7 +1,7 @@
 """The loop of the mosaic process: what the workers see and the matcher decides, in one film."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import zmq
 
-from pipeline.annotate import Mosaic, VideoWriter
 from pipeline.datatypes import END_OF_FILE, CameraIdentities, CameraState, Message, View
+from pipeline.film import Film
 from pipeline.job import Job, Life
 from pipeline.wire import Context, Receiver
 
-_AFTER_S = 0.1  # from a camera's last picture to its dark one
+_WAITING = 8  # views a camera that wait for their people
 
 
 def run(job: Job) -> None:
@@ -24,8 +24,8 @@ def run(job: Job) -> None:
     with ExitStack() as stack:
         views = stack.enter_context(Receiver(context, zmq.PULL, job.addresses.views, 64))
         identities = stack.enter_context(Receiver(context, zmq.SUB, job.addresses.identities, 256))
-        film = stack.enter_context(VideoWriter(_free_name(job.out / "mosaic.mp4"), Mosaic(max_age_s).size_wh))
-        editor = Editor(max_age_s, film)
+        film = stack.enter_context(Film(_free_name(job.out / "mosaic.mp4"), max_age_s))
+        editor = Editor(film, len(max_age_s))
         while life.goes_on:
             editor.take([*views.receive(0.05), *identities.receive(0.0)])
         editor.take([*views.receive(0.0), *identities.receive(0.0)])
@@ -35,14 +35,11 @@ def run(job: Job) -> None:
 class Editor:
     """Puts views into a film as soon as their people are known, or too many wait; cameras that are down are dark."""
 
-    def __init__(self, max_age_s: Mapping[str, float], film: VideoWriter) -> None:
-        self._mosaic = Mosaic(max_age_s)
+    def __init__(self, film: Film, cameras: int) -> None:
         self._film = film
-        self._limit = 8 * len(max_age_s)
+        self._limit = _WAITING * cameras
         self._seen: dict[str, CameraIdentities] = {}
         self._waiting: deque[View | CameraState] = deque()
-        self._start: float | None = None
-        self._last = 0.0
 
     def take(self, messages: Sequence[Message]) -> None:
         """Takes in views, identities and cameras' states, and films the views that are ready.
@@ -65,9 +62,11 @@ class Editor:
     def _film_next(self) -> None:
         one = self._waiting.popleft()
         if isinstance(one, View):
-            self._draw(one)
-        elif not one.up:
-            self._lose(one)
+            picture = np.asarray(cv2.imdecode(np.frombuffer(one.jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+            self._film.show(one.camera_id, picture, self._seen.get(one.camera_id), one.captured_at, one.scale)
+            self._film.write(one.captured_at)
+        elif not one.up and self._film.lose(one.camera_id, ended=one.reason == END_OF_FILE):
+            self._film.write_again()  # at once: there may be no camera left whose next picture would show it
 
     def _knows(self, answer: CameraIdentities) -> bool:
         """Whether the answer is another one to the same frame, as where tracks are closed after a camera's last."""
@@ -79,20 +78,6 @@ class Editor:
             return True
         answer = self._seen.get(one.camera_id)
         return answer is not None and answer.frame_index >= one.frame_index
-
-    def _draw(self, one: View) -> None:
-        self._start = one.captured_at if self._start is None else self._start
-        self._last = max(self._last, one.captured_at)
-        picture = np.asarray(cv2.imdecode(np.frombuffer(one.jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-        self._mosaic.show(one.camera_id, picture, self._seen.get(one.camera_id), one.captured_at, one.scale)
-        self._mosaic.fade(one.captured_at)
-        self._film.write(self._mosaic.image_bgr, one.captured_at - self._start)
-
-    def _lose(self, one: CameraState) -> None:
-        """Filmed at once: there may be no camera left whose next picture would show it."""
-        if self._mosaic.lose(one.camera_id, ended=one.reason == END_OF_FILE) and self._start is not None:
-            self._last += _AFTER_S  # another may be lost at the same moment
-            self._film.write(self._mosaic.image_bgr, self._last - self._start)
 
 
 def _free_name(path: Path) -> Path:

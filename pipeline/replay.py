@@ -13,16 +13,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psutil
 
-from pipeline.annotate import FilmClock, Mosaic, VideoWriter
 from pipeline.config import Site
 from pipeline.datatypes import END_OF_FILE, CameraIdentities, CameraState, Detections, Frame
 from pipeline.embedder import reid_digest
 from pipeline.errors import SourceError, StoreError
+from pipeline.film import Film
 from pipeline.match_service import MatchService
 from pipeline.matcher import Matcher
 from pipeline.networks import load_networks
@@ -94,12 +92,15 @@ class Replay:
             )
             stack.enter_context(store)
             service = MatchService(Matcher(config, embedder.dimension), store, writer)
-            film = stack.enter_context(_Film(self._site, self._out / "mosaic.mp4")) if self._video else None
+            film = stack.enter_context(self._film()) if self._video else None
             started = time.monotonic()
             with Stop() as stop:
                 self._play(_detected(worker, self._steps(writer)), worker, service, film, stop)
                 service.finish()
             return self._summary(service, time.monotonic() - started)
+
+    def _film(self) -> Film:
+        return Film(self._out / "mosaic.mp4", {camera.id: camera.max_age_s for camera in self._site.cameras})
 
     def _make_room(self) -> None:
         if is_of_a_live_run(self._out / "identities.db"):
@@ -113,7 +114,7 @@ class Replay:
         except OSError as error:
             raise StoreError(f"{error.filename}: cannot be replaced: {error.strerror}; give another --out") from error
 
-    def _play(self, steps: _Steps, worker: Worker, service: MatchService, film: "_Film | None", stop: Stop) -> None:
+    def _play(self, steps: _Steps, worker: Worker, service: MatchService, film: Film | None, stop: Stop) -> None:
         shown_at = 0.0
         for frames, detections in steps:
             if stop.asked:
@@ -125,8 +126,8 @@ class Replay:
             over = [one.camera_id for one in frames if one.index == self._last_index.get(one.camera_id)]
             for camera_id in over:
                 service.step(worker.finish(camera_id))
-            if film:
-                film.show(frames, answers, over)
+            if film and not _filmed(film, frames, answers, over):
+                film = None
             if self._on_progress and time.monotonic() - shown_at > 0.5:
                 self._on_progress(self._counters, service.identities)
                 shown_at = time.monotonic()
@@ -185,37 +186,18 @@ class Replay:
         )
 
 
-class _Film:
-    """A film of all cameras, a picture a step; `with` opens and finishes it. Where it cannot be written on it ends."""
-
-    def __init__(self, site: Site, path: Path) -> None:
-        self._mosaic = Mosaic({camera.id: camera.max_age_s for camera in site.cameras})
-        self._writer = VideoWriter(path, self._mosaic.size_wh)
-        self._clock = FilmClock()
-        self._failed = False
-
-    def show(self, frames: Sequence[Frame], answers: Sequence[CameraIdentities], over: Sequence[str]) -> None:
-        """Films one moment; the cameras that are over with it are dark from the next one on."""
-        if self._failed:
-            return
-        now = frames[0].captured_at
-        for frame, answer in zip(frames, answers, strict=True):
-            self._mosaic.show(frame.camera_id, frame.image_bgr, answer, frame.captured_at)
-        self._mosaic.fade(now)
-        try:
-            self._writer.write(self._mosaic.image_bgr, self._clock.seconds(now))
-        except StoreError as error:
-            log.error("%s; the run goes on without the film", error)
-            self._failed = True
-        for camera_id in over:
-            self._mosaic.lose(camera_id, ended=True)
-
-    def __enter__(self) -> Self:
-        self._writer.__enter__()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
-        self._writer.__exit__(kind, value, at)
+def _filmed(film: Film, frames: Sequence[Frame], answers: Sequence[CameraIdentities], over: Sequence[str]) -> bool:
+    """Films one moment; the cameras that are over with it are dark from the next one on. False where it cannot."""
+    for frame, answer in zip(frames, answers, strict=True):
+        film.show(frame.camera_id, frame.image_bgr, answer, frame.captured_at)
+    try:
+        film.write(frames[0].captured_at)
+    except StoreError as error:
+        log.error("%s; the run goes on without the film", error)
+        return False
+    for camera_id in over:
+        film.lose(camera_id, ended=True)
+    return True
 
 
 def _detected(worker: Worker, steps: Iterator[list[Frame]]) -> _Steps:

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.annotate import FilmFile
 from pipeline.errors import ConfigError, StoreError
+from pipeline.film import FilmFile
 from pipeline.simulator.camera import MAX_CAMERAS, Camera, site_cameras
 from pipeline.simulator.cast import COLOURFUL, EVERYDAY, random_cast
 from pipeline.simulator.mesh import Mesh, build_mesh

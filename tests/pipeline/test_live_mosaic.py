@@ -5,8 +5,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from pipeline.annotate import VideoWriter, view
+from pipeline.annotate import view
 from pipeline.datatypes import CameraIdentities, CameraState, TrackIdentity
+from pipeline.film import Film
 from pipeline.live_mosaic import Editor
 from tests.fakes import frame, picture
 
@@ -35,8 +36,8 @@ def views(count):
 
 def film_of(path, *messages, finish=True):
     """Seconds of every picture of a film of one camera."""
-    with VideoWriter(path, (640, 360)) as writer:
-        editor = Editor({"a": 10.0}, writer)
+    with Film(path, {"a": 10.0}) as film:
+        editor = Editor(film, 1)
         for some in messages:
             editor.take(some)
         if finish:
@@ -71,8 +72,8 @@ def test_the_last_views_are_in_the_film_though_nobody_named_their_people(tmp_pat
 def test_a_camera_that_is_down_is_dark_at_once_and_bright_again_when_it_is_back(tmp_path):
     path = tmp_path / "film.mp4"
     up = CameraState("a", 99.5, up=True)
-    shown = film_of(path, [bright(0), seen(0)], [down()], [down("still"), up, bright(50), seen(50)])
-    assert np.diff(shown) == pytest.approx([0.1, 4.9], abs=2e-3)
+    shown = film_of(path, [bright(0), seen(0)], [down()], [down("still"), up, bright(30), seen(30)])
+    assert np.diff(shown) == pytest.approx([0.1, 2.9], abs=2e-3)
     first, dark, last = brightness(path)
     assert dark == pytest.approx(first / 4, abs=5)
     assert last == pytest.approx(first, abs=2)
@@ -87,8 +88,8 @@ def test_a_camera_is_dark_only_after_the_pictures_that_wait_for_their_people(tmp
 
 def test_cameras_that_go_down_at_one_moment_are_all_dark(tmp_path):
     path = tmp_path / "film.mp4"
-    with VideoWriter(path, (1280, 360)) as writer:
-        editor = Editor({"a": 10.0, "b": 10.0}, writer)
+    with Film(path, {"a": 10.0, "b": 10.0}) as film:
+        editor = Editor(film, 2)
         for one in "ab":
             answer = msgspec.structs.replace(seen(0), camera_id=one)
             editor.take([view(frame(picture((0, 0, 160, 120, (255, 255, 255))), 0, 0.0, one)), answer])
@@ -100,8 +101,8 @@ def test_cameras_that_go_down_at_one_moment_are_all_dark(tmp_path):
 
 def test_a_camera_that_is_silent_for_long_is_dark_though_nobody_says_that_it_is_down(tmp_path):
     path = tmp_path / "film.mp4"
-    with VideoWriter(path, (1280, 360)) as writer:
-        editor = Editor({"a": 10.0, "b": 2.0}, writer)
+    with Film(path, {"a": 10.0, "b": 2.0}) as film:
+        editor = Editor(film, 2)
         for one, index in (("b", 0), ("a", 1), ("a", 21)):
             answer = msgspec.structs.replace(seen(index), camera_id=one)
             shown = view(frame(picture((0, 0, 160, 120, (255, 255, 255))), index, index / 10, one))
@@ -111,7 +112,12 @@ def test_a_camera_that_is_silent_for_long_is_dark_though_nobody_says_that_it_is_
     assert rights[-1] == pytest.approx(rights[0] / 4, abs=5)
 
 
+def test_hours_in_which_all_cameras_are_down_take_seconds_of_the_film(tmp_path):
+    shown = film_of(tmp_path / "film.mp4", [bright(0), seen(0), down(), bright(72000), seen(72000)])
+    assert np.diff(shown) == pytest.approx([0.1, 3.0], abs=2e-3)
+
+
 def test_a_site_that_gave_no_picture_has_no_film(tmp_path):
-    with VideoWriter(tmp_path / "film.mp4", (640, 360)) as writer:
-        Editor({"a": 10.0}, writer).take([down()])
+    with Film(tmp_path / "film.mp4", {"a": 10.0}) as film:
+        Editor(film, 1).take([down()])
     assert (tmp_path / "film.mp4").stat().st_size < 2000
