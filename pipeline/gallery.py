@@ -7,21 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.datatypes import F32, Identity, Sightings, TrackKey
-from pipeline.sketch import Each, Rows, Scan, Sketch
-from pipeline.vectors import unit_rows
+from pipeline.prototypes import SKETCHED_FROM, Prototypes, Slots, lengthen
+from pipeline.sketch import Each, Rows, Scan
 
-Slots = NDArray[np.int32]
-_ROOM = 4096  # rows by which arrays grow: 8 MB of 512 numbers
-_SKETCHED_FROM = 8192  # prototypes; measured: from there on a sketch and exact products of its shortlist are quicker
 _SHORTLIST = 384  # prototypes compared exactly, or twice what the identities asked for may have
-_SAMPLE = 2048  # prototypes that choose a sketch's axes
 _NOBODY: Slots = np.zeros(0, np.int32)
-_STRETCH = 32  # prototypes that a new sketch takes in with every one written
 
 
 @dataclass(slots=True)
 class _Entry:
-    """Facts of one identity; its prototypes lie in the gallery's rows, in the order of `keys` and `weights`."""
+    """Facts of one identity; its prototypes lie in rows, in the order of `keys` and `weights`."""
 
     identity_id: int
     first_seen: float
@@ -58,11 +53,8 @@ class Candidates:
 class Gallery:
     """Identities and their prototypes; a prototype is the mean embedding of one tracklet, or of several like ones.
 
-    Prototypes lie in one array without gaps; `_place` holds the rows of each identity, one of them repeated up to P.
-    Row 0 is zero and nobody's: the place of those without prototypes.
-    But for `turn`, no change takes longer when more are known: arrays grow in place, and a new sketch a little with
-    every prototype written, while the one before it still serves. Choosing its axes is the longest, 20 ms of a core
-    when D is 512.
+    `_place` holds the rows of each identity's prototypes, one of them repeated up to P, or row 0 of one without any.
+    But for `turn`, no change takes longer when more are known.
     Memory: 4 D + 132 bytes a prototype, 4 more for each that an identity may have, and about 1 kB an identity.
 
     Args:
@@ -71,21 +63,15 @@ class Gallery:
         sketched_from: prototypes from which `nearest` asks a sketch where to look.
     """
 
-    def __init__(self, dimension: int, prototypes: int, sketched_from: int = _SKETCHED_FROM) -> None:
-        self._rows: F32 = np.zeros((_ROOM, dimension), np.float32)
-        self._owner = np.zeros(_ROOM, np.int32)
-        self._used = 1
-        self._place = np.zeros((_ROOM, prototypes), np.int32)
-        self._ids = np.zeros(_ROOM, np.int64)
-        self._last_seen = np.zeros(_ROOM)
-        self._last_camera = np.zeros(_ROOM, np.int64)
+    def __init__(self, dimension: int, prototypes: int, sketched_from: int = SKETCHED_FROM) -> None:
+        self._prototypes = Prototypes(dimension, sketched_from)
+        self._place = np.zeros((0, prototypes), np.int32)
+        self._ids = np.zeros(0, np.int64)
+        self._last_seen = np.zeros(0)
+        self._last_camera = np.zeros(0, np.int64)
         self._cameras: dict[str, int] = {}  # places that `_last_camera` tells
         self._entries: list[_Entry] = []
         self._slot: dict[int, int] = {}
-        self._sketched_from = sketched_from
-        self._sketch: Sketch | None = None
-        self._next: Sketch | None = None
-        self._begun_with, self._written = 0, 0  # rows when the newest sketch was begun, and written since then
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -100,7 +86,7 @@ class Gallery:
 
     def similarity(self, queries: F32) -> F32:
         """(Q, N) best cosine of each query (Q, D) to each identity's prototypes; (Q, 0) when nobody is known."""
-        cosine = queries @ self._rows[: self._used].T
+        cosine = queries @ self._prototypes.rows.T
         best: F32 = cosine[:, self._place[: len(self)]].max(axis=2)
         return best
 
@@ -113,10 +99,10 @@ class Gallery:
             each: how to work on parts of it; the map of a thread pool uses more cores.
         """
         count = min(count, len(self))
-        if self._sketch is None:
+        if self._prototypes.sketch is None:
             best = [_first(count, self.ids, row) for row in self.similarity(queries)]
         else:
-            best = self._near(self._sketch.scan(queries, each), queries, count, each=each)
+            best = self._near(self._prototypes.sketch.scan(queries, each), queries, count, each=each)
             if any(len(one.ids) < count for one in best):  # too few have prototypes
                 best = [_first(count, self.ids, row) for row in self.similarity(queries)]
         ids = np.array([one.ids for one in best], np.int64).reshape(len(queries), count)
@@ -127,13 +113,13 @@ class Gallery:
 
         In a small gallery all others. In the column order of `similarity`, and as sure as `nearest`.
         """
-        if self._sketch is None or len(self) <= count + len(beside):
+        if self._prototypes.sketch is None or len(self) <= count + len(beside):
             return Candidates(self.ids, self.similarity(queries))
         apart = np.array([self._slot[who] for who in beside if who in self._slot], np.int32)
-        near = self._near(self._sketch.scan(queries), queries, count, apart)
+        near = self._near(self._prototypes.sketch.scan(queries), queries, count, apart)
         others = [self._slot[who] for one in near for who in one.ids.tolist()]
         slots = np.union1d(apart, np.array(others, np.int32))
-        cosine = queries @ self._rows.take(self._place[slots].ravel(), axis=0).T
+        cosine = queries @ self._prototypes.rows.take(self._place[slots].ravel(), axis=0).T
         best: F32 = cosine.reshape(len(queries), len(slots), -1).max(axis=2)
         return Candidates(self._ids[slots], best)
 
@@ -145,14 +131,14 @@ class Gallery:
 
         def best_of(query: int) -> Nearest:
             rows, asked = self._owned_by_others(shortlists[query], apart), enough
-            while 2 * len(rows) < enough and asked < self._used:
+            while 2 * len(rows) < enough and asked < len(self._prototypes):
                 asked *= 2
                 rows = self._owned_by_others(scan.rows([query], asked)[0], apart)
-            similarity = self._rows.take(rows, axis=0) @ queries[query]
+            similarity = self._prototypes.rows.take(rows, axis=0) @ queries[query]
             if few < len(rows):
                 best = similarity >= np.partition(similarity, -few)[-few]
                 rows, similarity = rows[best], similarity[best]
-            slots, owner = np.unique(self._owner[rows], return_inverse=True)
+            slots, owner = np.unique(self._prototypes.owner[rows], return_inverse=True)
             best = np.full(len(slots), -np.inf, np.float32)
             np.maximum.at(best, owner, similarity)
             return _first(count, self._ids[slots], best)
@@ -161,13 +147,13 @@ class Gallery:
 
     def _owned_by_others(self, rows: Rows, apart: Slots) -> Rows:
         rows = rows[rows > 0]
-        return rows[np.isin(self._owner[rows], apart, invert=True)] if len(apart) else rows
+        return rows[np.isin(self._prototypes.owner[rows], apart, invert=True)] if len(apart) else rows
 
     def add(self, identity: Identity, keys: Iterable[TrackKey | None] = ()) -> None:
         """Makes an identity known, with its prototypes."""
         slot = self._slot[identity.identity_id] = len(self)
         if slot == len(self._ids):
-            _lengthen(self._ids, self._place, self._last_seen, self._last_camera)
+            lengthen(self._ids, self._place, self._last_seen, self._last_camera)
         self._ids[slot], self._place[slot], self._last_seen[slot] = identity.identity_id, 0, identity.last_seen
         self._last_camera[slot] = self._camera(identity.last_camera)
         cameras = set(identity.cameras)
@@ -185,7 +171,7 @@ class Gallery:
         seen = (entry.first_seen, float(self._last_seen[slot]))
         last_camera = [*self._cameras][self._last_camera[slot]]
         cameras, weights = frozenset(entry.cameras), np.array(entry.weights, np.float32)
-        return Identity(identity_id, self._prototypes(slot), *seen, cameras, entry.confirmed, last_camera, weights)
+        return Identity(identity_id, self._rows_of(slot), *seen, cameras, entry.confirmed, last_camera, weights)
 
     def keys(self, identity_id: int) -> tuple[TrackKey | None, ...]:
         """The track behind each prototype, None for an average of several."""
@@ -197,13 +183,13 @@ class Gallery:
         if key is not None and key in entry.keys:
             place = entry.keys.index(key)
             entry.weights[place] = weight
-            self._write(int(self._place[slot, place]), prototype)
+            self._prototypes.write(int(self._place[slot, place]), prototype)
             return
         if len(entry.keys) == self._place.shape[1]:
             self._average_most_similar(slot)
         entry.keys.append(key)
         entry.weights.append(weight)
-        self._place[slot, len(entry.keys) - 1 :] = self._append(slot, prototype)
+        self._place[slot, len(entry.keys) - 1 :] = self._prototypes.append(slot, prototype)
 
     def forget(self, identity_id: int, key: TrackKey) -> None:
         """Drops the prototype of one tracklet, as when it turns out to be somebody else's."""
@@ -247,14 +233,14 @@ class Gallery:
             self._ids[slot], self._last_seen[slot] = last.identity_id, self._last_seen[len(self._entries)]
             self._last_camera[slot] = self._last_camera[len(self._entries)]
             self._place[slot] = self._place[len(self._entries)]
-            self._owner[self._place[slot, : len(last.keys)]] = slot
+            self._prototypes.owner[self._place[slot, : len(last.keys)]] = slot
             self._slot[last.identity_id] = slot
 
     def absorb(self, identity_id: int, other_id: int) -> None:
         """Moves all that is known of `other_id` to `identity_id` and removes it."""
         slot, other_slot = self._slot[identity_id], self._slot[other_id]
         entry, other = self._entries[slot], self._entries[other_slot]
-        for key, weight, prototype in zip(other.keys, other.weights, self._prototypes(other_slot), strict=True):
+        for key, weight, prototype in zip(other.keys, other.weights, self._rows_of(other_slot), strict=True):
             self.describe(identity_id, key, prototype, weight)
         entry.first_seen = min(entry.first_seen, other.first_seen)
         if self._last_seen[other_slot] > self._last_seen[slot]:
@@ -265,23 +251,8 @@ class Gallery:
         self.remove(other_id)
 
     def turn(self, change: F32) -> None:
-        """Multiplies every prototype by (D, D), to unit length again, and sketches them anew.
-
-        The one change that takes longer when more are known: 1.4 s of a core at 160,000 prototypes of 512 numbers.
-        """
-        blocks = [slice(start, min(start + _ROOM, self._used)) for start in range(0, self._used, _ROOM)]
-        for block in blocks:
-            self._rows[block] = unit_rows(self._rows[block] @ change)
-        if self._sketch is not None:
-            self._sketch = self._begun_sketch()
-            for block in blocks:
-                self._sketch.write(block.start, self._rows[block])
-        self._next = None
-
-    def _begun_sketch(self) -> Sketch:
-        """Without rows, on the axes of who is known now."""
-        self._begun_with, self._written = self._used, 0
-        return Sketch(self._rows[1 : self._used : -(-self._used // _SAMPLE)])
+        """Multiplies every prototype by (D, D), to unit length again (`Prototypes.turn`)."""
+        self._prototypes.turn(change)
 
     def longest_unseen(self, count: int) -> dict[int, float]:
         """The `count` identities, or all, whom nobody has seen for longest, and when they were seen.
@@ -297,70 +268,29 @@ class Gallery:
     def _entry(self, identity_id: int) -> _Entry:
         return self._entries[self._slot[identity_id]]
 
-    def _prototypes(self, slot: int) -> F32:
+    def _rows_of(self, slot: int) -> F32:
         """(K, D), a copy."""
-        rows: F32 = self._rows[self._place[slot, : len(self._entries[slot].keys)]]
+        rows: F32 = self._prototypes.rows[self._place[slot, : len(self._entries[slot].keys)]]
         return rows
-
-    def _append(self, slot: int, prototype: F32) -> int:
-        """The row that the prototype now has."""
-        row = self._used
-        if row == len(self._rows):
-            _lengthen(self._rows, self._owner)
-        self._used += 1
-        self._owner[row] = slot
-        self._write(row, prototype)
-        return row
-
-    def _write(self, row: int, prototype: F32) -> None:
-        self._rows[row] = prototype
-        self._written += 1
-        self._sketch_row(row)
-        self._renew_sketch()
-
-    def _sketch_row(self, row: int) -> None:
-        for sketch in (self._sketch, self._next):
-            if sketch is not None and row <= len(sketch):
-                sketch.write(row, self._rows[row : row + 1])
-
-    def _renew_sketch(self) -> None:
-        """Brings the next sketch forward; it is begun, on the axes of who is known then, when as many rows were written
-        as there were when the one before it was begun."""
-        if 2 * self._used <= self._sketched_from or (self._sketch is None and self._used <= self._sketched_from):
-            self._sketch = self._next = None
-        elif self._next is not None:
-            done = len(self._next)
-            self._next.write(done, self._rows[done : min(done + _STRETCH, self._used)])
-            if len(self._next) == self._used:
-                self._sketch, self._next = self._next, None
-        elif self._sketch is None or self._written > self._begun_with:
-            self._next = self._begun_sketch()
 
     def _drop(self, slot: int, place: int) -> None:
         """Deletes one prototype; the last row takes its row."""
         entry, places = self._entries[slot], self._place[slot]
-        freed, self._used = int(places[place]), self._used - 1
+        freed = int(places[place])
         places[place:-1] = places[place + 1 :]
         del entry.keys[place], entry.weights[place]
         places[len(entry.keys) :] = places[0] if entry.keys else 0
-        last = self._used
-        if freed != last:
-            moved = self._place[self._owner[last]]
-            moved[moved == last] = freed
-            self._rows[freed], self._owner[freed] = self._rows[last], self._owner[last]
-            self._sketch_row(freed)
-        for sketch in (self._sketch, self._next):
-            if sketch is not None:
-                sketch.cut(last)
-        self._renew_sketch()
+        moved = self._place[self._prototypes.owner[-1]]
+        moved[moved == len(self._prototypes) - 1] = freed
+        self._prototypes.remove(freed)
 
     def _average_most_similar(self, slot: int) -> None:
-        entry, prototypes = self._entries[slot], self._prototypes(slot)
+        entry, prototypes = self._entries[slot], self._rows_of(slot)
         cosine = prototypes @ prototypes.T
         np.fill_diagonal(cosine, -np.inf)
         a, b = sorted(int(row) for row in np.unravel_index(int(np.argmax(cosine)), cosine.shape))
         pair = np.array([entry.weights[a], entry.weights[b]], np.float32)
-        self._write(int(self._place[slot, a]), mean_embedding(prototypes[[a, b]], pair))
+        self._prototypes.write(int(self._place[slot, a]), mean_embedding(prototypes[[a, b]], pair))
         entry.keys[a], entry.weights[a] = None, float(pair.sum())
         self._drop(slot, b)
 
@@ -376,9 +306,3 @@ def _first(count: int, ids: NDArray[np.int64], similarity: F32) -> Nearest:
     """The `count` best of (N,) identities as (count,) arrays."""
     order = np.lexsort((ids, -similarity))[:count]
     return Nearest(ids[order], similarity[order])
-
-
-def _lengthen(*arrays: NDArray[np.generic]) -> None:
-    """Room for more, of zeros, in place: what is large is moved by the page, not copied (measured: 7 ms at 1 GB)."""
-    for array in arrays:
-        array.resize((len(array) + _ROOM, *array.shape[1:]), refcheck=False)

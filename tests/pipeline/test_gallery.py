@@ -134,7 +134,7 @@ def test_a_large_gallery_that_was_turned_is_searched_as_turned():
     turned += 0.02 * rng.standard_normal(turned.shape).astype(np.float32)
     turned /= np.linalg.norm(turned, axis=1, keepdims=True)
     brute = known.ids[known.similarity(turned).argmax(1)]
-    assert known._sketch is not None
+    assert known._prototypes.sketch is not None
     assert (known.nearest(turned, 1).ids[:, 0] == brute).mean() > 0.98
 
 
