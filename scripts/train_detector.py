@@ -55,21 +55,26 @@ def as_float32(tree: Any) -> Any:
 class CpuTrainer(DetectionTrainer):
     """The stock trainer with a bf16, channels-last forward pass: twice the images a second of float32 on one core.
 
-    Attributes:
+    Args:
+        threads: of torch; the stock trainer leaves one core out.
         exported: an ONNX file whose weights training starts from.
     """
 
-    exported: Path | None = None
+    def __init__(self, threads: int, exported: Path | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._threads = threads
+        self._exported = exported
 
     def get_model(self, *args: Any, **kwargs: Any) -> torch.nn.Module:
         """The network, its weights stored channels last."""
         network = super().get_model(*args, **kwargs)
-        if self.exported:
-            detector_weights.restore(network, self.exported, some_pictures(self.data["train"], self.args.imgsz))
+        if self._exported:
+            detector_weights.restore(network, self._exported, some_pictures(self.data["train"], self.args.imgsz))
         return network.to(memory_format=torch.channels_last)
 
     def _setup_train(self) -> None:
         super()._setup_train()
+        torch.set_num_threads(self._threads)
         self.model.criterion = Float32Loss(self.model.init_criterion())
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -122,11 +127,11 @@ def main() -> None:
     parser.add_argument("--close-mosaic", type=int, default=5, help="last epochs without mosaic (default 5)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     out = arguments.out.resolve()
     if arguments.resume:
         last = str(out / "weights/last.pt")
-        CpuTrainer(overrides={"resume": last, "time": arguments.hours, "imgsz": arguments.size}).train()
+        overrides = {"resume": last, "time": arguments.hours, "imgsz": arguments.size}
+        CpuTrainer(arguments.threads, overrides=overrides).train()
         return
     if not arguments.folders:
         parser.error("name at least one folder to train on")
@@ -139,9 +144,7 @@ def main() -> None:
     exported = arguments.weights and arguments.weights.suffix == ".onnx"
     if arguments.weights and not exported:
         overrides["model"] = str(arguments.weights)
-    trainer = CpuTrainer(overrides=overrides)
-    trainer.exported = arguments.weights if exported else None
-    trainer.train()
+    CpuTrainer(arguments.threads, arguments.weights if exported else None, overrides=overrides).train()
 
 
 if __name__ == "__main__":
