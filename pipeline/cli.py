@@ -280,14 +280,15 @@ def merge(
 ) -> None:
     """Write a run's tracks again, merges carried out.
 
-    One number a person, also before the merge.
+    One number a person, also before the merge, and no number twice in a frame.
 
     Example: mspf-pipeline merge runs/20260131-120000
     """
     out = out or run_dir / "tracks_merged"
     for one in write_merged(run_dir, out):
         told = f"{one.boxes} boxes, {one.changed} of them under another identity than before"
-        console.print(f"{one.camera_id}: {told}", soft_wrap=True)
+        twice = f"; {one.left_out} left out, whose identity has a later box in the frame" if one.left_out else ""
+        console.print(f"{one.camera_id}: {told}{twice}", soft_wrap=True)
     console.print(f"wrote {out}", soft_wrap=True)
 
 

@@ -63,6 +63,14 @@ def merged(identity: NDArray[np.int64], became: Mapping[int, int]) -> NDArray[np
     return np.array([final.get(int(one), int(one)) for one in identity], np.int64)
 
 
+def last_in_frame(frame: NDArray[np.int64], identity: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(N,) which boxes of one camera are the last of their identity in their frame; both (N,), below 2**31."""
+    _, turned = np.unique((frame * 2**32 + identity)[::-1], return_index=True)
+    last = np.zeros(len(frame), np.bool_)
+    last[len(frame) - 1 - turned] = True
+    return last
+
+
 def score(truth: Mapping[str, Boxes], found: Mapping[str, Boxes], protocol: str) -> Scores:
     """IDF1, HOTA, AssA, DetA of global identities; precision and recall of boxes at IoU 0.5.
 

@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from msgspec import structs
 from pipeline.config import CameraConfig, Site
 from pipeline.datatypes import END_OF_FILE
 from pipeline.errors import ConfigError, StoreError
-from pipeline.evaluation import Boxes, Scores, merged, score
+from pipeline.evaluation import Boxes, Scores, last_in_frame, merged, score
 from pipeline.matcher_state import survivors
 from pipeline.telemetry import CameraCounters
 
@@ -28,7 +28,10 @@ _ONLINE = (
     "strictly online: every box has the identity its track held when the box was written (those before a track's first "
     "identity have that one, those of tracks without one are absent)"
 )
-_AFTER = "after merges: as strictly online, then every merge in events.jsonl carried out over the whole run"
+_AFTER = (
+    "after merges: as strictly online, then every merge in events.jsonl carried out over the whole run, and of several "
+    "boxes of one identity in a frame the one written last"
+)
 _RULES = "all cameras one sequence, global ids, IDF1 at IoU 0.5, boxes with consider=0 ignored"
 
 
@@ -121,7 +124,7 @@ def _box_numbers(path: Path, number: int, line: str) -> list[float]:
         values = [float(value) for value in line.split(",")[:7]]
     except ValueError:
         values = []
-    if len(values) < 7 or not all(map(math.isfinite, values)):
+    if len(values) < 7 or not all(map(math.isfinite, values)) or max(map(abs, values[:2])) >= 2**31:
         raise ConfigError(f"{path}: line {number} is not MOT (frame,id,x,y,w,h,consider,…): {line[:80]!r}; mend it")
     return values
 
@@ -148,17 +151,25 @@ def read_merges(path: Path) -> dict[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class MergedTracks:
-    """One camera's boxes after merges; changed: those that got another identity."""
+    """One camera's boxes after merges.
+
+    Attributes:
+        boxes: how many there are.
+        changed: of them, how many have got another identity.
+        left_out: how many more there were before, each with a later one of its identity in its frame.
+    """
 
     camera_id: str
     boxes: int
     changed: int
+    left_out: int
 
 
 def write_merged(run: Path, out: Path) -> list[MergedTracks]:
     """Copies the tracks of a run to `out`, every merge in events.jsonl carried out; what each camera's file holds.
 
-    Lines go through one at a time, and but for the identity of those merged stay as they are.
+    Of several boxes of one identity in a frame the one written last is kept. But for the identity of those merged,
+    lines stay as they are. They go through one at a time: 16 bytes of each are kept in memory.
 
     Raises:
         ConfigError: `run` holds no tracks or no events, `out` is its tracks, a line is no event or not MOT.
@@ -181,23 +192,31 @@ def write_merged(run: Path, out: Path) -> list[MergedTracks]:
 
 def _copy_merged(source: Path, target: Path, became: Mapping[int, int]) -> MergedTracks:
     """One camera's file, which appears whole or not at all."""
+    frame, identity = np.fromiter(_frames_and_identities(source), np.dtype((np.int64, 2))).T
+    final = merged(identity, became)
+    kept = last_in_frame(frame, final)
     part = target.with_name(target.name + ".part")
-    boxes = changed = 0
     try:
         with part.open("w", encoding="utf-8", newline="") as file:
-            for number, line in _whole_lines(source, "boxes"):
-                if not line.strip():
-                    continue
-                identity = int(_box_numbers(source, number, line)[1])
-                boxes, changed = boxes + 1, changed + (identity in became)
-                file.write(_renamed(line, became[identity]) if identity in became else line)
+            lines = (line for _, line in _whole_lines(source, "boxes") if line.strip())
+            for stays, old, new, line in zip(kept, identity, final, lines, strict=False):  # it may have grown meanwhile
+                if stays:
+                    file.write(line if old == new else _renamed(line, new))
         part.replace(target)
     except OSError as error:
         raise StoreError(f"{target}: cannot write: {error.strerror}; free space or give another --out") from error
     finally:
         with suppress(OSError):
             part.unlink()
-    return MergedTracks(source.stem, boxes, changed)
+    changed = int(np.count_nonzero((final != identity) & kept))
+    return MergedTracks(source.stem, int(kept.sum()), changed, int((~kept).sum()))
+
+
+def _frames_and_identities(path: Path) -> Iterator[tuple[int, int]]:
+    for number, line in _whole_lines(path, "boxes"):
+        if line.strip():
+            frame, identity, *_ = _box_numbers(path, number, line)
+            yield int(frame), int(identity)
 
 
 def _renamed(line: str, identity: int) -> str:
@@ -229,10 +248,8 @@ def evaluate_run(run: Path, truth: Path) -> Evaluation:
 
 
 def _with_merges(found: Mapping[str, Boxes], became: Mapping[int, int]) -> dict[str, Boxes]:
-    return {
-        camera: Boxes(boxes.frame, merged(boxes.identity, became), boxes.boxes_xywh, boxes.consider)
-        for camera, boxes in found.items()
-    }
+    after = {camera: replace(boxes, identity=merged(boxes.identity, became)) for camera, boxes in found.items()}
+    return {camera: boxes.at(last_in_frame(boxes.frame, boxes.identity)) for camera, boxes in after.items()}
 
 
 def _rounded(scores: Scores) -> dict[str, Any]:

@@ -216,7 +216,7 @@ def test_tracks_are_written_again_with_chains_of_merges_carried_out_and_late_lin
     a = box_line(5, 4) + box_line(2, 3) + box_line(6, 7)
     run, _ = run_dir(tmp_path, {"a": a, "b": box_line(1, 3), "c": ""}, merge_line(3, 4) + merge_line(1, 3))
     got = write_merged(run, tmp_path / "deep" / "out")
-    assert got == [MergedTracks("a", 3, 2), MergedTracks("b", 1, 1), MergedTracks("c", 0, 0)]
+    assert got == [MergedTracks("a", 3, 2, 0), MergedTracks("b", 1, 1, 0), MergedTracks("c", 0, 0, 0)]
     written = {path.name: path.read_text() for path in (tmp_path / "deep" / "out").iterdir()}
     assert written == {
         "a.txt": box_line(5, 1) + box_line(2, 1) + box_line(6, 7),
@@ -224,6 +224,24 @@ def test_tracks_are_written_again_with_chains_of_merges_carried_out_and_late_lin
         "c.txt": "",
     }
     assert (run / "tracks" / "a.txt").read_text() == a
+
+
+def test_of_several_boxes_of_one_identity_in_a_frame_the_one_written_last_is_kept(tmp_path):
+    first, second = box_line(5, 4), box_line(5, 1).replace("1.50", "2.50")
+    other_frame, other_person = box_line(6, 1), box_line(5, 2)
+    run, _ = run_dir(tmp_path, {"a": other_person + first + other_frame + "\n" + second}, merge_line(1, 4))
+    assert write_merged(run, tmp_path / "out") == [MergedTracks("a", 3, 0, 1)]
+    assert (tmp_path / "out" / "a.txt").read_text() == other_person + other_frame + second
+
+
+def test_scores_after_merges_are_those_of_the_merged_tracks(tmp_path):
+    run, truth = run_dir(tmp_path, {"a": "1,4,200,10,20,40,0.9\n1,3,10,10,20,40,0.9\n"}, merge_line(3, 4))
+    (truth / "a.txt").write_text("1,1,10,10,20,40,1,1,1\n")
+    got = evaluate_run(run, truth)
+    assert (got.precision, got.after_merges.precision) == (0.5, 1.0)
+    write_merged(run, run / "tracks_merged")
+    (run / "tracks_merged").replace(tmp_path / "tracks")
+    assert evaluate_run(tmp_path, truth).precision == 1.0
 
 
 def test_half_a_last_line_of_a_run_that_still_writes_is_left_out_and_told(tmp_path, caplog):
@@ -238,6 +256,9 @@ def test_a_line_that_cannot_be_read_is_one_clear_error_and_leaves_no_file(tmp_pa
     with pytest.raises(ConfigError, match=r"a\.txt: line 2 is not MOT .*mend it"):
         write_merged(run, tmp_path / "out")
     assert not [*(tmp_path / "out").iterdir()]
+    (run / "tracks" / "a.txt").write_text("1,1e30,1,1,1,1,1\n")
+    with pytest.raises(ConfigError, match=r"a\.txt: line 1 is not MOT"):
+        write_merged(run, tmp_path / "out")
 
 
 def test_a_run_without_tracks_or_events_and_its_own_tracks_as_target_are_clear_errors(tmp_path):
@@ -252,7 +273,7 @@ def test_a_run_without_tracks_or_events_and_its_own_tracks_as_target_are_clear_e
 
 
 def test_merged_tracks_on_a_full_disk_are_one_clear_error_and_the_former_ones_stay(tmp_path):
-    run, _ = run_dir(tmp_path, {"a": box_line(1, 2) * 1000})
+    run, _ = run_dir(tmp_path, {"a": "".join(box_line(frame, 2) for frame in range(1, 1001))})
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.txt").write_text("former")
     with full_disk(10_000), pytest.raises(StoreError, match=r"a\.txt: cannot write: .*; free space or give another"):
