@@ -60,14 +60,15 @@ def merged(identity: NDArray[np.int64], became: Mapping[int, int]) -> NDArray[np
         ValueError: a chain of merges leads back to its start.
     """
     final = survivors(became)
-    return np.array([final.get(int(one), int(one)) for one in identity], np.int64)
+    known, place = np.unique(identity, return_inverse=True)
+    return np.array([final.get(one, one) for one in known.tolist()], np.int64)[place]
 
 
 def last_in_frame(frame: NDArray[np.int64], identity: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(N,) which boxes of one camera are the last of their identity in their frame; both (N,), below 2**31."""
-    _, turned = np.unique((frame * 2**32 + identity)[::-1], return_index=True)
-    last = np.zeros(len(frame), np.bool_)
-    last[len(frame) - 1 - turned] = True
+    """(N,) which boxes of one camera are the last of their identity in their frame."""
+    order = np.lexsort((identity, frame))  # stable
+    last = np.ones(len(order), np.bool_)
+    last[order[:-1]] = (np.diff(frame[order]) != 0) | (np.diff(identity[order]) != 0)
     return last
 
 

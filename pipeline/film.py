@@ -69,7 +69,7 @@ class Film:
 
 
 class FilmClock:
-    """Where in a film a moment lies: a time in which no camera has a picture lasts no longer than a few seconds.
+    """Where in a film a moment lies: from one to the next, of all cameras, it passes no more than a few seconds.
 
     Attributes:
         last: the latest moment asked for.
@@ -168,14 +168,14 @@ class VideoWriter:
             self._file = FilmFile(self._path)
         except OSError as error:
             raise self._failure(error) from error
-        # Fragments: what was written stays playable when the process dies.
+        # Fragments: what was written stays playable when the process dies. Without B-frames, or they would begin late.
         options = {"movflags": "frag_keyframe+empty_moov"}
         self._container = av.open(self._file, "w", format="mp4", options=options)
         self._stream = self._container.add_stream("libx264", rate=self._fps)
         self._stream.width, self._stream.height = self._size_wh
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, _CLOCK)
-        self._stream.options = {"preset": "veryfast", "crf": "26", "g": str(2 * self._fps)}
+        self._stream.options = {"preset": "veryfast", "crf": "26", "g": str(2 * self._fps), "bf": "0"}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:

@@ -35,6 +35,9 @@ _AFTER = (
 _RULES = "all cameras one sequence, global ids, IDF1 at IoU 0.5, boxes with consider=0 ignored"
 
 
+_MOST = 2**53  # frame or identity in a file: beyond, a float no longer counts by ones
+
+
 class CameraSummary(msgspec.Struct):
     """One camera over a whole run.
 
@@ -124,7 +127,7 @@ def _box_numbers(path: Path, number: int, line: str) -> list[float]:
         values = [float(value) for value in line.split(",")[:7]]
     except ValueError:
         values = []
-    if len(values) < 7 or not all(map(math.isfinite, values)) or max(map(abs, values[:2])) >= 2**31:
+    if len(values) < 7 or not all(map(math.isfinite, values)) or not all(abs(one) < _MOST for one in values[:2]):
         raise ConfigError(f"{path}: line {number} is not MOT (frame,id,x,y,w,h,consider,…): {line[:80]!r}; mend it")
     return values
 
@@ -140,13 +143,19 @@ def read_merges(path: Path) -> dict[int, int]:
         try:
             event = msgspec.json.decode(line)
             if event["event"] == "merge":
-                merges[event["replaces"]] = event["identity"]
+                merges[_identity(event["replaces"])] = _identity(event["identity"])
         except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"{path}: line {number} is no event: {error}; delete the line") from error
     try:
         return survivors(merges)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}; delete one of its merges") from error
+
+
+def _identity(value: object) -> int:
+    if isinstance(value, int) and abs(value) < _MOST:
+        return value
+    raise ValueError(f"{value!r} is no identity")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,6 @@ def restore(network: nn.Module, onnx_path: Path, images: torch.Tensor) -> None:
     """
     unfold(network, folded_weights(onnx_path), str(onnx_path))
     measure(network, images)
-    head = network.get_submodule("model")[-1]
-    if hasattr(head, "one2one_cv2"):
-        head.cv2.load_state_dict(head.one2one_cv2.state_dict())
-        head.cv3.load_state_dict(head.one2one_cv3.state_dict())
 
 
 def folded_weights(onnx_path: Path) -> dict[str, torch.Tensor]:
@@ -38,7 +34,10 @@ def folded_weights(onnx_path: Path) -> dict[str, torch.Tensor]:
 
 
 def unfold(network: nn.Module, weights: dict[str, torch.Tensor], origin: str) -> None:
-    """Convolutions as they are in the file, with BatchNorms behind them that only add the bias."""
+    """Convolutions as they are in the file, with BatchNorms behind them that only add the bias.
+
+    The head that finds a person several times, which the file has not, takes the weights of the other one.
+    """
     modules = dict(network.named_modules())
     for name, module in modules.items():
         if not isinstance(module, nn.Conv2d):

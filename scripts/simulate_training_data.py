@@ -1,6 +1,7 @@
 """Render training images: whole frames with boxes for the detector, crops of people for re-identification.
 
     python scripts/simulate_training_data.py detector OUT --images 1200 --split train --seed 1000
+    python scripts/simulate_training_data.py detector OUT --images 1860 --seed 100000 --street
     python scripts/simulate_training_data.py reid OUT --people 480 --seed 5000
     python scripts/simulate_training_data.py reid OUT --people 480 --seed 30000 --first-id 30001 --street
 
@@ -140,21 +141,23 @@ def before(scenery: U8, picture: Picture) -> U8:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How people of the crops look, and who looks at them.
+    """How people look, and who looks at them.
 
     Attributes:
+        name: begins the files of detector frames.
         backdrops: share of the cameras that see people before shapes instead of walls.
-        least_visible: share of a person's pixels.
+        least_visible: share of a person's pixels, in a crop.
     """
 
+    name: str
     wardrobe: Wardrobe
     camera: Callable[[np.random.Generator, Place, int], Camera]
     backdrops: float
     least_visible: float
 
 
-PLAZA = Style(COLOURFUL, random_camera, backdrops=0.0, least_visible=0.6)
-STREET = Style(EVERYDAY, street_camera, backdrops=0.5, least_visible=0.4)
+PLAZA = Style("sim", COLOURFUL, random_camera, backdrops=0.0, least_visible=0.6)
+STREET = Style("street", EVERYDAY, street_camera, backdrops=0.5, least_visible=0.4)
 
 
 def random_light(rng: np.random.Generator) -> Light:
@@ -198,7 +201,7 @@ def detector_frames(out: Path, split: str, images: int, seed: int, style: Style 
     for kind in ("images", "labels"):
         (out / kind / split).mkdir(parents=True, exist_ok=True)
     for first in range(0, images, FRAMES_PER_CAST):
-        names = [f"sim{seed}_{index:05d}" for index in range(first, min(first + FRAMES_PER_CAST, images))]
+        names = [f"{style.name}{seed}_{index:05d}" for index in range(first, min(first + FRAMES_PER_CAST, images))]
         if all((out / "images" / split / f"{name}.jpg").exists() for name in names):
             continue
         rng = np.random.default_rng([seed, 7, first])

@@ -12,6 +12,7 @@ the `val` folders give the curve in results.csv. The weights to ship are last.pt
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import detector_weights
 import numpy as np
 import torch
 import yaml
+from ultralytics.data.utils import IMG_FORMATS
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from pipeline.pictures import letterbox
@@ -56,7 +58,7 @@ class CpuTrainer(DetectionTrainer):
     """The stock trainer with a bf16, channels-last forward pass: twice the images a second of float32 on one core.
 
     Args:
-        threads: of torch; the stock trainer leaves one core out.
+        threads: of torch; the stock trainer takes one less than there are cores.
         exported: an ONNX file whose weights training starts from.
     """
 
@@ -91,10 +93,14 @@ class CpuTrainer(DetectionTrainer):
 
 
 def some_pictures(folders: list[str], side: int, count: int = 64) -> torch.Tensor:
-    """(count, 3, side, side) float32 RGB in 0..1, letterboxed, evenly from all folders."""
-    names = sorted(str(path) for folder in folders for path in Path(folder).glob("*.[jp][pn]g"))
-    read = (cv2.imread(name) for name in names[:: max(1, len(names) // count)][:count])
-    boxed, _ = letterbox([image for image in read if image is not None], (side, side))
+    """(N, 3, side, side) float32 RGB in 0..1, letterboxed: up to `count`, evenly from all that the folders hold."""
+    paths = sorted(path for folder in folders for path in Path(folder).rglob("*.*"))
+    names = [str(path) for path in paths if path.suffix[1:].lower() in IMG_FORMATS]
+    chosen = np.linspace(0, len(names) - 1, min(count, len(names))).astype(int)
+    read = [image for image in (cv2.imread(names[index]) for index in chosen) if image is not None]
+    if not read:
+        sys.exit(f"{', '.join(folders)}: no picture could be read; give folders in YOLO format")
+    boxed, _ = letterbox(read, (side, side))
     return torch.from_numpy(np.ascontiguousarray(boxed[..., ::-1].transpose(0, 3, 1, 2))).float() / 255
 
 

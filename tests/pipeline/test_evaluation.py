@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.config import CameraConfig, Site
 from pipeline.errors import ConfigError, StoreError
-from pipeline.evaluation import Boxes, merged, score
+from pipeline.evaluation import Boxes, last_in_frame, merged, score
 from pipeline.results import (
     MergedTracks,
     Summary,
@@ -88,6 +88,21 @@ def test_people_not_to_be_considered_are_no_error_found_or_not():
 def test_merges_are_carried_out_along_chains():
     assert merged(np.array([1, 2, 3, 4]), {4: 3, 3: 1}).tolist() == [1, 2, 1, 1]
     assert merged(np.zeros(0, np.int64), {4: 3}).tolist() == []
+
+
+def test_the_last_box_of_an_identity_in_its_frame_is_told_for_any_numbers():
+    frame = np.array([5, 5, 4, 5, 2**40, 2**40, 5], np.int64)
+    identity = np.array([1, -1, 1, 1, 2**33, 2**33 + 1, 2], np.int64)
+    assert last_in_frame(frame, identity).tolist() == [False, True, True, True, True, True, True]
+    assert last_in_frame(np.zeros(0, np.int64), np.zeros(0, np.int64)).tolist() == []
+
+
+@pytest.mark.parametrize("identity", ['"x"', "1.5", str(2**70), "null"])
+def test_a_merge_into_what_is_no_identity_is_one_clear_error(tmp_path, identity):
+    line = f'{{"at":1.0,"event":"merge","identity":{identity},"replaces":2,"similarity":0.9}}\n'
+    (tmp_path / "events.jsonl").write_text(line)
+    with pytest.raises(ConfigError, match=r"events\.jsonl: line 1 is no event: .* is no identity; delete the line"):
+        read_merges(tmp_path / "events.jsonl")
 
 
 def run_dir(folder, tracks, events=""):

@@ -1,7 +1,6 @@
 """The film of a run."""
 
 import av
-import numpy as np
 import pytest
 
 from pipeline.errors import StoreError
@@ -27,7 +26,7 @@ def test_a_film_holds_every_picture_at_its_time(tmp_path):
             film.write(image, at)
     with av.open(str(tmp_path / "deep" / "film.mp4")) as container:
         times = [one.time for one in container.decode(video=0)]
-    assert np.diff(times) == pytest.approx([0.1, 0.9], abs=2e-3)
+    assert times == pytest.approx([0.0, 0.1, 1.0], abs=2e-3)
 
 
 def test_a_film_that_fails_only_at_its_finish_is_told(tmp_path, caplog):

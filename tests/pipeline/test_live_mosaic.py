@@ -65,6 +65,13 @@ def test_too_many_views_wait_for_nobody(tmp_path):
     assert len(film_of(tmp_path / "film.mp4", views(20), finish=False)) == 12
 
 
+def test_as_many_more_views_wait_as_there_are_cameras(tmp_path):
+    with Film(tmp_path / "film.mp4", {"a": 10.0, "b": 10.0}) as film:
+        Editor(film, 2).take(views(20))
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        assert len([*film.decode(video=0)]) == 4
+
+
 def test_the_last_views_are_in_the_film_though_nobody_named_their_people(tmp_path):
     assert np.diff(film_of(tmp_path / "film.mp4", [*views(5), seen(1)])) == pytest.approx([0.1] * 4, abs=2e-3)
 

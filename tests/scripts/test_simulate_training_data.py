@@ -3,6 +3,8 @@
 import importlib
 import itertools
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -134,9 +136,18 @@ def test_frames_of_the_detector_have_a_label_file_each(script, tmp_path):
     assert (boxes[:, 1:] <= 1).all()
 
 
-def test_street_frames_show_the_same_scenes_to_other_cameras(script, tmp_path):
-    script.detector_frames(tmp_path / "plaza", "train", images=3, seed=500)
-    script.detector_frames(tmp_path / "street", "train", images=3, seed=500, style=script.STREET)
-    plaza, street = (contents(tmp_path / kind / "images" / "train") for kind in ("plaza", "street"))
-    assert plaza.keys() == street.keys()
-    assert not set(plaza.values()) & set(street.values())
+def test_street_frames_have_people_cameras_and_backdrops_of_their_own(script, tmp_path, monkeypatch):
+    called = []
+
+    def noted(name, function):
+        return lambda *given: called.append((name, given)) or function(*given)
+
+    for name in ("random_cast", "backdrop"):
+        monkeypatch.setattr(script, name, noted(name, getattr(script, name)))
+    style = replace(script.STREET, camera=noted("camera", script.STREET.camera))
+    script.detector_frames(tmp_path, "train", images=8, seed=500, style=style)
+    names = Counter(name for name, _ in called)
+    assert names["camera"] == 8
+    assert 0 < names["backdrop"] < 8
+    assert [given[2] for name, given in called if name == "random_cast"] == [script.STREET.wardrobe]
+    assert {name[:9] for name in contents(tmp_path / "images" / "train")} == {"street500"}  # beside others of this seed
