@@ -178,7 +178,7 @@ def write_merged(run: Path, out: Path) -> list[MergedTracks]:
     """Copies the tracks of a run to `out`, every merge in events.jsonl carried out; what each camera's file holds.
 
     Of several boxes of one identity in a frame the one written last is kept. But for the identity of those merged,
-    lines stay as they are. They go through one at a time: 16 bytes of each are kept in memory.
+    lines stay as they are. They go through one at a time; some 60 bytes of each are kept in memory meanwhile.
 
     Raises:
         ConfigError: `run` holds no tracks or no events, `out` is its tracks, a line is no event or not MOT.
