@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import nn
 
@@ -20,7 +21,7 @@ def restore(network: nn.Module, onnx_path: Path, images: torch.Tensor) -> None:
         images: (N, 3, H, W) float32 RGB in 0..1, letterboxed. The folded BatchNorms take their statistics from them.
 
     Raises:
-        ValueError: the export is of another architecture.
+        ValueError: the file is no export, or one of another architecture.
     """
     unfold(network, folded_weights(onnx_path), str(onnx_path))
     measure(network, images)
@@ -28,7 +29,10 @@ def restore(network: nn.Module, onnx_path: Path, images: torch.Tensor) -> None:
 
 def folded_weights(onnx_path: Path) -> dict[str, torch.Tensor]:
     """The file's tensors by name, in float32 whatever they are stored as."""
-    stored = onnx.load(onnx_path).graph.initializer
+    try:
+        stored = onnx.load(onnx_path).graph.initializer
+    except DecodeError as error:
+        raise ValueError(f"{onnx_path}: no ONNX file: {error}; give an exported detector") from error
     arrays = {tensor.name.removesuffix("_f16"): numpy_helper.to_array(tensor) for tensor in stored}
     return {name: torch.tensor(array).float() for name, array in arrays.items()}
 

@@ -71,7 +71,11 @@ class CpuTrainer(DetectionTrainer):
         """The network, its weights stored channels last."""
         network = super().get_model(*args, **kwargs)
         if self._exported:
-            detector_weights.restore(network, self._exported, some_pictures(self.data["train"], self.args.imgsz))
+            pictures = some_pictures(self.data["train"], self.args.imgsz)
+            try:
+                detector_weights.restore(network, self._exported, pictures)
+            except ValueError as error:
+                sys.exit(str(error))
         return network.to(memory_format=torch.channels_last)
 
     def _setup_train(self) -> None:
@@ -147,6 +151,8 @@ def main() -> None:
         "project": str(out.parent), "name": out.name, "exist_ok": True,
         "imgsz": arguments.size, "time": arguments.hours, "lr0": arguments.lr, "close_mosaic": arguments.close_mosaic,
     }  # fmt: skip
+    if arguments.weights and not arguments.weights.is_file():
+        parser.error(f"--weights {arguments.weights}: no such file")
     exported = arguments.weights and arguments.weights.suffix == ".onnx"
     if arguments.weights and not exported:
         overrides["model"] = str(arguments.weights)

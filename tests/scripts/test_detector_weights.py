@@ -84,3 +84,9 @@ def test_an_export_in_float32_is_read_like_one_in_float16(detector_weights, tmp_
         onnx.save(helper.make_model(graph), tmp_path / "net.onnx")
         (got,) = detector_weights.folded_weights(tmp_path / "net.onnx").items()
         assert (got[0], got[1].dtype, got[1].tolist()) == ("w", torch.float32, values.tolist())
+
+
+def test_what_is_no_export_is_refused_by_name(detector_weights, tmp_path):
+    (tmp_path / "net.onnx").write_bytes(b"no network")
+    with pytest.raises(ValueError, match=r"net\.onnx: no ONNX file: .*; give an exported detector"):
+        detector_weights.folded_weights(tmp_path / "net.onnx")
