@@ -207,8 +207,8 @@ def _copy_merged(source: Path, target: Path, became: Mapping[int, int]) -> Merge
     part = target.with_name(target.name + ".part")
     try:
         with part.open("w", encoding="utf-8", newline="") as file:
-            lines = (line for _, line in _whole_lines(source, "boxes") if line.strip())
-            for stays, old, new, line in zip(kept, identity, final, lines, strict=False):  # it may have grown meanwhile
+            # The file may have grown meanwhile.
+            for stays, old, new, (_, line) in zip(kept, identity, final, _box_lines(source), strict=False):
                 if stays:
                     file.write(line if old == new else _renamed(line, new))
         part.replace(target)
@@ -222,10 +222,13 @@ def _copy_merged(source: Path, target: Path, became: Mapping[int, int]) -> Merge
 
 
 def _frames_and_identities(path: Path) -> Iterator[tuple[int, int]]:
-    for number, line in _whole_lines(path, "boxes"):
-        if line.strip():
-            frame, identity, *_ = _box_numbers(path, number, line)
-            yield int(frame), int(identity)
+    for number, line in _box_lines(path):
+        frame, identity, *_ = _box_numbers(path, number, line)
+        yield int(frame), int(identity)
+
+
+def _box_lines(path: Path) -> Iterator[tuple[int, str]]:
+    return ((number, line) for number, line in _whole_lines(path, "boxes") if line.strip())
 
 
 def _renamed(line: str, identity: int) -> str:

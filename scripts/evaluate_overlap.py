@@ -34,7 +34,7 @@ from mspf.ranges import at_least, rate
 from pipeline.config import DetectorConfig
 from pipeline.detector import Detector
 from pipeline.errors import PipelineError
-from pipeline.evaluation import merged
+from pipeline.evaluation import last_in_frame, merged
 from pipeline.results import read_boxes, read_merges
 
 F32 = NDArray[np.float32]
@@ -365,13 +365,19 @@ def parse() -> argparse.Namespace:
     return options
 
 
+def once_in_a_frame(side: Shown) -> Shown:
+    """Of several boxes of one identity in a frame the last, as `mspf-pipeline merge` keeps them."""
+    kept = last_in_frame(side.frame, side.identity)
+    return Shown(*(column[kept] for column in side))
+
+
 def score_run(options: argparse.Namespace) -> None:
     """Print a line for the identities of a run as first written, and one for those after merges."""
     check_clips(options.clips)
     lenses = read_lenses(options.calibration, options.clips)
     sides = [shown(clip, lens, options.run) for clip, lens in zip(options.clips, lenses, strict=True)]
     became = read_merges(options.run / "events.jsonl")
-    after = [side._replace(identity=merged(side.identity, became)) for side in sides]
+    after = [once_in_a_frame(side._replace(identity=merged(side.identity, became))) for side in sides]
     for name, (first, second) in {"strictly online": sides, "after merges": after}.items():
         found = agreement(first, second, options)
         print(

@@ -26,7 +26,8 @@ import yaml
 from ultralytics.data.utils import IMG_FORMATS
 from ultralytics.models.yolo.detect import DetectionTrainer
 
-from pipeline.pictures import letterbox
+from engines import TensorSpec
+from pipeline.pictures import detector_input
 
 NETWORK = {"model": "yolo26n.yaml"}
 AUGMENTATION = {"mosaic": 1.0, "scale": 0.6, "translate": 0.15, "hsv_h": 0.03, "hsv_v": 0.5, "degrees": 3.0}
@@ -104,8 +105,8 @@ def some_pictures(folders: list[str], side: int, count: int = 64) -> torch.Tenso
     read = [image for image in (cv2.imread(names[index]) for index in chosen) if image is not None]
     if not read:
         sys.exit(f"{', '.join(folders)}: no picture could be read; give folders in YOLO format")
-    boxed, _ = letterbox(read, (side, side))
-    return torch.from_numpy(np.ascontiguousarray(boxed[..., ::-1].transpose(0, 3, 1, 2))).float() / 255
+    square = TensorSpec("images", (None, 3, side, side), np.dtype(np.float32))
+    return torch.from_numpy(detector_input(read, square, {"imgsz": f"[{side}, {side}]"})[0])
 
 
 def write_dataset(folders: list[Path], out: Path) -> Path:

@@ -1,9 +1,8 @@
 """The benchmark's own arithmetic, and its parts from end to end on tiny networks and clips."""
 
-import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -29,16 +28,8 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture(scope="module")
-def script() -> Iterator[object]:
-    """Imports a module of scripts/ by name, as those do among themselves."""
-    sys.path.insert(0, str(SCRIPTS))
-    yield importlib.import_module
-    sys.path.remove(str(SCRIPTS))
-
-
-@pytest.fixture(scope="module")
-def layers(script) -> ModuleType:
-    return script("benchmark_layers")
+def layers(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("benchmark_layers")
 
 
 @pytest.fixture
@@ -117,15 +108,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_stages_of_a_replay_add_up_to_the_whole_run(script, site: Path) -> None:
-    *parts, whole = script("benchmark_pipeline").stages(site)
+def test_the_stages_of_a_replay_add_up_to_the_whole_run(load_script, site: Path) -> None:
+    *parts, whole = load_script("benchmark_pipeline").stages(site)
     assert {"decode", "detector network", "re-ID network", "match, store and write"} <= {row["stage"] for row in parts}
     assert sum(row["share"] for row in parts) == pytest.approx(1)
     assert sum(row["core ms a frame"] for row in parts) == pytest.approx(whole["core ms a frame"])
 
 
-def test_a_replay_and_decoding_count_every_frame(script, site: Path) -> None:
-    pipeline = script("benchmark_pipeline")
+def test_a_replay_and_decoding_count_every_frame(load_script, site: Path) -> None:
+    pipeline = load_script("benchmark_pipeline")
     (run,) = pipeline.replay(site)
     assert run["frames"] == 12
     assert run["crops/s"] > 0
@@ -133,9 +124,9 @@ def test_a_replay_and_decoding_count_every_frame(script, site: Path) -> None:
 
 
 def test_a_network_is_timed_on_the_tensorrt_that_runs_it_and_told_of_where_one_does_not(
-    script, network: Path, monkeypatch: pytest.MonkeyPatch
+    load_script, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    networks, load = script("benchmark_networks"), engines.load
+    networks, load = load_script("benchmark_networks"), engines.load
 
     def loaded(path: Path, backend: str, precision: str = "auto", *rest: object, **more: object) -> engines.Engine:
         if backend == "tensorrt-rtx":
@@ -151,19 +142,19 @@ def test_a_network_is_timed_on_the_tensorrt_that_runs_it_and_told_of_where_one_d
     ways = [(row["way"], row.get("batch"), row.get("note")) for row in rows]
     timed = [(way, batch, None) for way in ("onnxruntime f32", "tensorrt f16") for batch in (1, 2)]
     assert ways == [*timed, ("tensorrt f32", None, "no memory")]
-    assert script("benchmark_plot").plot({"networks": rows}, network.with_suffix(".png"))
+    assert load_script("benchmark_plot").plot({"networks": rows}, network.with_suffix(".png"))
 
 
-def test_a_quantised_file_is_built_as_it_is(script, tmp_path: Path) -> None:
+def test_a_quantised_file_is_built_as_it_is(load_script, tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"QuantizeLinear")
-    ways = script("benchmark_networks").tensorrt_ways(tmp_path / "net.onnx")
+    ways = load_script("benchmark_networks").tensorrt_ways(tmp_path / "net.onnx")
     assert ways == {f"{name} int8": (name, "auto") for name in ("tensorrt", "tensorrt-rtx")}
 
 
 def test_a_copy_in_fewer_bits_stands_beside_its_network_by_the_clock_on_a_gpu_and_by_core_time_on_a_cpu(
-    script, layers
+    load_script, layers
 ) -> None:
-    networks, timing = script("benchmark_networks"), script("benchmark_timing").Timing
+    networks, timing = load_script("benchmark_networks"), load_script("benchmark_timing").Timing
     one = networks.Candidate(Path("net.onnx"), (3, 8, 4), macs=100, bytes=80, module=None)
     known = {"net": one, "net int8": replace(one, source="net")}
     taken = {
@@ -179,9 +170,9 @@ def test_a_copy_in_fewer_bits_stands_beside_its_network_by_the_clock_on_a_gpu_an
 
 
 def test_the_detector_is_quantised_for_any_back_end_and_for_cpus_on_the_pictures_of_its_reference(
-    script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    load_script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    networks, seen = script("benchmark_networks"), []
+    networks, seen = load_script("benchmark_networks"), []
     monkeypatch.setattr(
         networks, "to_int8", lambda path, out, batches, symmetric: seen.append((list(batches), symmetric))
     )
@@ -196,9 +187,9 @@ def test_the_detector_is_quantised_for_any_back_end_and_for_cpus_on_the_pictures
         np.testing.assert_array_equal(np.concatenate(batches), pictures)
 
 
-def test_shipped_networks_are_timed_at_their_own_size_in_int8_too(script, tmp_path: Path) -> None:
+def test_shipped_networks_are_timed_at_their_own_size_in_int8_too(load_script, tmp_path: Path) -> None:
     only = ["MSPF x0.25 as shipped"]
-    found = script("benchmark_networks").candidates(tmp_path, {}, only, int8=True)
+    found = load_script("benchmark_networks").candidates(tmp_path, {}, only, int8=True)
     assert [(name, one.shape) for name, one in found.items()] == [
         (only[0], (3, 128, 64)),
         (f"{only[0]} int8", (3, 128, 64)),
@@ -206,19 +197,19 @@ def test_shipped_networks_are_timed_at_their_own_size_in_int8_too(script, tmp_pa
     assert b"QuantizeLinear" in found[f"{only[0]} int8"].path.read_bytes()
 
 
-def test_networks_without_training_are_exported(script, tmp_path: Path) -> None:
-    (one,) = script("benchmark_networks").candidates(tmp_path, {}, ["OSNet x1.0"]).values()
+def test_networks_without_training_are_exported(load_script, tmp_path: Path) -> None:
+    (one,) = load_script("benchmark_networks").candidates(tmp_path, {}, ["OSNet x1.0"]).values()
     (rows,) = engines.load(one.path, "onnxruntime", proven=False)(np.zeros((2, *one.shape), np.float32))
     np.testing.assert_allclose(rows, one.module(torch.zeros(2, *one.shape)), atol=1e-4)
 
 
-def test_a_network_that_there_is_not_is_refused(script, tmp_path: Path) -> None:
+def test_a_network_that_there_is_not_is_refused(load_script, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"no network OSNet; there are MSPF x0.25, .*detector, mine"):
-        script("benchmark_networks").candidates(tmp_path, {"mine": tmp_path / "mine.onnx"}, ["OSNet"])
+        load_script("benchmark_networks").candidates(tmp_path, {"mine": tmp_path / "mine.onnx"}, ["OSNet"])
 
 
-def test_the_machines_gpu_is_named_with_what_builds_for_it(script, monkeypatch: pytest.MonkeyPatch) -> None:
-    benchmark = script("benchmark")
+def test_the_machines_gpu_is_named_with_what_builds_for_it(load_script, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = load_script("benchmark")
     assert "gpu" not in benchmark.machine()[0]
     monkeypatch.setattr(benchmark.cuda, "gpu_or_none", lambda: Gpu("Toy", "9.0", "1"))
     monkeypatch.setattr(benchmark, "version", {"tensorrt": "10.9", "tensorrt-rtx": "unknown"}.__getitem__)
@@ -227,8 +218,8 @@ def test_the_machines_gpu_is_named_with_what_builds_for_it(script, monkeypatch: 
     assert "tensorrt-rtx" not in row
 
 
-def test_a_networks_ways_on_a_gpu_are_eager_in_both_precisions_and_compiled(script, network: Path) -> None:
-    networks = script("benchmark_networks")
+def test_a_networks_ways_on_a_gpu_are_eager_in_both_precisions_and_compiled(load_script, network: Path) -> None:
+    networks = load_script("benchmark_networks")
     one = networks.candidate(network, (3, 8, 4), torch.nn.Conv2d(3, 2, 3))
     calls = networks.gpu_ways(one, 5, torch.device("cpu"))
     assert list(calls) == ["torch float32", "torch float16", "compiled float16"]
@@ -237,8 +228,8 @@ def test_a_networks_ways_on_a_gpu_are_eager_in_both_precisions_and_compiled(scri
     assert half.dtype == torch.float16
 
 
-def test_a_gpus_row_stands_beside_torch_osnet_and_both_roofs(script, layers) -> None:
-    networks = script("benchmark_networks")
+def test_a_gpus_row_stands_beside_torch_osnet_and_both_roofs(load_script, layers) -> None:
+    networks = load_script("benchmark_networks")
     one = networks.Candidate(Path("net.onnx"), (3, 8, 4), macs=100, bytes=80, module=None)
     taken = {("net", "a float16", 4): 2.0, ("OSNet x1.0", "a float16", 4): 4.0, ("net", "torch float32", 4): 8.0}
     row = networks.gpu_row(("net", "a float16", 4), one, taken, layers.Roof(500, 40))
@@ -247,9 +238,9 @@ def test_a_gpus_row_stands_beside_torch_osnet_and_both_roofs(script, layers) -> 
 
 
 def test_a_gpu_is_measured_for_streams_by_the_detector_and_mspf_and_goes_on_past_a_way_that_fails(
-    script, layers, monkeypatch: pytest.MonkeyPatch
+    load_script, layers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    networks = script("benchmark_networks")
+    networks = load_script("benchmark_networks")
     one = networks.Candidate(Path("net.onnx"), (3, 8, 4), macs=100, bytes=80, module=torch.nn.Identity())
 
     def seconds(call: float) -> float:
@@ -278,41 +269,43 @@ def test_a_gpu_is_measured_for_streams_by_the_detector_and_mspf_and_goes_on_past
     assert (failed["network"], failed["way"], failed["note"]) == ("detector", "quick", "out of memory")
 
 
-def test_a_part_that_cannot_be_measured_here_is_said_to_be_none(script, capsys: pytest.CaptureFixture[str]) -> None:
-    script("benchmark").show("cuda", [])
+def test_a_part_that_cannot_be_measured_here_is_said_to_be_none(
+    load_script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_script("benchmark").show("cuda", [])
     assert capsys.readouterr().out == "cuda: nothing here that it could measure\n"
 
 
-def test_a_picture_of_nothing_is_not_written(script, tmp_path: Path) -> None:
-    assert not script("benchmark_plot").plot({"wire": [{"messages/s": 1.0}], "stages": []}, tmp_path / "plot.png")
+def test_a_picture_of_nothing_is_not_written(load_script, tmp_path: Path) -> None:
+    assert not load_script("benchmark_plot").plot({"wire": [{"messages/s": 1.0}], "stages": []}, tmp_path / "plot.png")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_picture_of_parts_that_have_none_is_refused_before_anything_is_measured(
-    script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    load_script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "--part", "wire", "--plot", "plot.png"])
     with pytest.raises(SystemExit):
-        script("benchmark").main()
+        load_script("benchmark").main()
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "--plot draws networks, layers, threads, stages, gallery;" in shown.err
 
 
 def test_a_picture_that_cannot_be_written_loses_no_figures(
-    script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    load_script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     rows = [{"stage": "decode", "core ms a frame": 1.0}]
-    monkeypatch.setattr(script("benchmark"), "parts", lambda given: {"stages": lambda: rows})
+    monkeypatch.setattr(load_script("benchmark"), "parts", lambda given: {"stages": lambda: rows})
     places = ["--json", str(tmp_path / "rows.json"), "--plot", str(tmp_path / "no folder" / "plot.png")]
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *places])
     with pytest.raises(FileNotFoundError):
-        script("benchmark").main()
+        load_script("benchmark").main()
     assert json.loads((tmp_path / "rows.json").read_text())["stages"] == rows
 
 
 @pytest.mark.parametrize("parts", [("stages", "threads"), ("layers", "gallery", "wire")])
-def test_the_picture_shows_the_parts_that_were_measured(script, tmp_path: Path, parts: tuple[str, ...]) -> None:
+def test_the_picture_shows_the_parts_that_were_measured(load_script, tmp_path: Path, parts: tuple[str, ...]) -> None:
     setting = {"network": "net", "back end": "openvino", "processes": 1, "threads of each": "1"}
     rows = {
         "stages": [{"stage": "decode", "core ms a frame": 1.0}],
@@ -321,29 +314,29 @@ def test_the_picture_shows_the_parts_that_were_measured(script, tmp_path: Path, 
         "gallery": [{"identities": 100, "one thread, ms": 1.0}, {"identities": 1000, "one thread, ms": 3.0}],
         "wire": [{"messages/s": 1.0}],
     }
-    assert script("benchmark_plot").plot({name: rows[name] for name in parts}, tmp_path / "plot.png")
+    assert load_script("benchmark_plot").plot({name: rows[name] for name in parts}, tmp_path / "plot.png")
     assert cv2.imread(str(tmp_path / "plot.png")) is not None
 
 
-def test_a_picture_of_many_bars_is_taller(script, tmp_path: Path) -> None:
+def test_a_picture_of_many_bars_is_taller(load_script, tmp_path: Path) -> None:
     for count in (10, 100):
         rows = [{"stage": str(number), "core ms a frame": 1.0} for number in range(count)]
-        assert script("benchmark_plot").plot({"stages": rows}, tmp_path / f"{count}.png")
+        assert load_script("benchmark_plot").plot({"stages": rows}, tmp_path / f"{count}.png")
     few, many = (cv2.imread(str(tmp_path / f"{count}.png")) for count in (10, 100))
     assert many.shape[0] > 1.5 * few.shape[0]
 
 
-def test_each_network_has_a_panel_of_its_own_for_threads(script) -> None:
+def test_each_network_has_a_panel_of_its_own_for_threads(load_script) -> None:
     rows = [{"network": name, "batch": batch} for batch in (1, 4) for name in ("net", "other")]
-    panels = script("benchmark_plot").panels("threads", rows)
+    panels = load_script("benchmark_plot").panels("threads", rows)
     assert [(title, [row["batch"] for row in own]) for title, _, own in panels] == [
         ("threads: net", [1, 4]),
         ("threads: other", [1, 4]),
     ]
 
 
-def test_a_process_of_its_own_runs_a_network_in_every_setting(script, tmp_path: Path) -> None:
-    threads = script("benchmark_threads")
+def test_a_process_of_its_own_runs_a_network_in_every_setting(load_script, tmp_path: Path) -> None:
+    threads = load_script("benchmark_threads")
     cases = [threads.Case(1, setting, 2) for setting in threads.settings(1, 2)]
     with threads.workers(1, write_reid(tmp_path / "reid.onnx")) as connections:
         stints = [threads.together(connections, case) for case in cases]
@@ -353,15 +346,15 @@ def test_a_process_of_its_own_runs_a_network_in_every_setting(script, tmp_path: 
     assert row["core ms an image"] == pytest.approx(500 * stint.core_s / stint.calls)
 
 
-def test_processes_that_share_the_cores_are_tried_with_all_of_them_their_part_and_one(script) -> None:
-    settings = script("benchmark_threads").settings
+def test_processes_that_share_the_cores_are_tried_with_all_of_them_their_part_and_one(load_script) -> None:
+    settings = load_script("benchmark_threads").settings
     assert [one.threads for one in settings(2, 8) if one.backend == "openvino"] == [1, 4, 8]
     assert [one.threads for one in settings(4, 2) if one.backend == "openvino"] == [1, 2]
     assert {one.name for one in settings(1, 2)} == {"", "pinned", "2 streams", "spinning"}
 
 
-def test_time_inside_an_inner_stage_is_not_that_of_the_outer_one(script, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = script("benchmark_pipeline")
+def test_time_inside_an_inner_stage_is_not_that_of_the_outer_one(load_script, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = load_script("benchmark_pipeline")
     ticks = iter([0, 1, 3, 7, 8])  # made; outer on, inner on, inner off, outer off
     monkeypatch.setattr(pipeline.time, "process_time", lambda: next(ticks))
     watch = pipeline.Stopwatch()

@@ -1,8 +1,6 @@
 """An exported detector becomes a network that can be trained on, and still computes what the export does."""
 
-import importlib
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -16,16 +14,10 @@ import engines
 from engines.gate import read_golden
 from pipeline.export_detector import DEFAULT_DETECTOR
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
 
 @pytest.fixture(scope="module")
-def detector_weights() -> ModuleType:
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        return importlib.import_module("detector_weights")
-    finally:
-        sys.path.remove(str(SCRIPTS))
+def detector_weights(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("detector_weights")
 
 
 @pytest.fixture(scope="module")

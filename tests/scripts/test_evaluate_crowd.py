@@ -1,6 +1,5 @@
 """Crowds of labelled people through the matcher: how they are drawn, scored, and shown."""
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +14,8 @@ WEIGHTS = ROOT / "pipeline" / "weights" / "mspf_x0_25.onnx"
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("evaluate_crowd")
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("evaluate_crowd")
 
 
 def people(count: int, noise: float) -> tuple[list[tuple[int, int]], np.ndarray]:

@@ -1,6 +1,5 @@
 """Who is who between two cameras that see the same ground: geometry, scores, and the whole path on the demo's clips."""
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -18,9 +17,8 @@ WEIGHTS = ROOT / "pipeline" / "weights" / "mspf_x0_25.onnx"
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("evaluate_overlap")
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("evaluate_overlap")
 
 
 @pytest.fixture

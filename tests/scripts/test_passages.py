@@ -1,6 +1,6 @@
 """Labelled people passing cameras: what a track is, in what order they pass, when they truly passed."""
 
-import importlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,9 +13,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("passages")
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("passages")
 
 
 def images_of(pids: list[int], camids: list[int]) -> ImageList:

@@ -1,9 +1,8 @@
 """Training images: what is rendered can be trained on, and a run that was stopped loses none of it."""
 
-import importlib
 import itertools
-import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -16,17 +15,12 @@ from mspf.datasets import training_images
 from pipeline.simulator.renderer import Picture
 from pipeline.simulator.scene import PlaceName, build_scene
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 PEOPLE = 6  # one group
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        return importlib.import_module("simulate_training_data")
-    finally:
-        sys.path.remove(str(SCRIPTS))
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("simulate_training_data")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """The detector's training, for a moment, as from the command line."""
 
-import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -18,9 +18,8 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "train_detector.py"
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    return importlib.import_module("train_detector")
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("train_detector")
 
 
 @pytest.fixture
