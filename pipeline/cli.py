@@ -28,6 +28,8 @@ from pipeline.telemetry import CameraCounters
 
 if TYPE_CHECKING:
     from pipeline.build import Built, Wanted
+    from pipeline.config import CameraConfig
+    from pipeline.datatypes import U8, Detections
 
 app = typer.Typer(
     add_completion=False,
@@ -396,11 +398,21 @@ def check(cams: Cams) -> None:
     for camera in site.cameras:
         try:
             picture = next(read_video(camera)).picture.bgr()
-            people = len(networks.detector.detect([picture])[0])
-            size = f"{picture.shape[1]}x{picture.shape[0]}"
-            console.print(f"{camera.id}: ok, {size}, {people} people in the first frame", soft_wrap=True)
+            console.print(_first_frame(camera, picture, networks.detector.detect([picture])[0]), soft_wrap=True)
         except (SourceError, StopIteration) as error:
             failed += 1
             console.print(str(error) or f"{camera.id}: holds no frame", style="bold red", soft_wrap=True)
     if failed:
         raise SourceError(f"{failed} of {len(site.cameras)} cameras do not answer")
+
+
+def _first_frame(camera: "CameraConfig", image_bgr: "U8", people: "Detections") -> str:
+    """Who is seen and, as `ignore` has it, where they stand."""
+    from pipeline.ignored import counted, standing
+
+    height, width = image_bgr.shape[:2]
+    places = [f"[{x:.2f}, {y:.2f}]" for x, y in standing(people.boxes_xyxy, (width, height)).tolist()]
+    ignored = len(people) - len(counted(people, camera.ignore, (width, height)))
+    told = f"{camera.id}: ok, {width}x{height}, {len(people)} people in the first frame"
+    told += f", standing at {' '.join(places)}" if places else ""
+    return told + (f"; {ignored} of them in an area to ignore" if camera.ignore else "")

@@ -22,6 +22,7 @@ Few = Annotated[int, Meta(ge=1, le=1000)]
 Several = Annotated[int, Meta(ge=2, le=1000)]
 Moments = Annotated[float, Meta(gt=0, le=30)]
 Text = Annotated[str, Meta(min_length=1)]
+Area = Annotated[tuple[tuple[Share, Share], ...], Meta(min_length=3)]
 
 _ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 CameraId = Annotated[str, Meta(pattern=_ID)]
@@ -45,12 +46,17 @@ class CameraConfig(_Section, frozen=True):
         url: rtsp://…, http://…, a video file (relative to cams.yaml), or webcam:N.
         started_at: UTC seconds of a file's first frame, for all files or, where they start together, none.
         max_age_s: a live camera that delivers no frame for so long is reconnected.
+        max_fps: most frames a second that are looked at, evenly; left out, all that the machine has time for.
+        ignore: areas of the picture, each of three corners or more, [x, y] as shares of its width and height. Who
+            stands in one (the middle of a box's lower edge) is nobody: a mannequin, a poster, the street outside.
     """
 
     id: CameraId
     url: Text
     started_at: Instant = 0.0
     max_age_s: Positive = 10.0
+    max_fps: Positive | None = None
+    ignore: tuple[Area, ...] = ()
 
     @property
     def is_file(self) -> bool:
@@ -245,6 +251,7 @@ def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
     _check_ids(path, site)
     cameras = tuple(_resolve(path, camera, environ) for camera in site.cameras)
     _check_clocks(path, cameras)
+    _check_rates(path, site)
     truth = str(path.parent / site.truth) if site.truth is not None else None
     if truth and not Path(truth).is_dir():
         raise ConfigError(f"{path}: truth: no folder {truth}; give one with a MOT file for each camera")
@@ -353,6 +360,21 @@ def _check_clocks(path: Path, cameras: Sequence[CameraConfig]) -> None:
             f"{path}: camera {files[-1].id}: started_at is {files[-1].started_at:.0f}, of {files[0].id} it is "
             f"{files[0].started_at:g}; give it for all files, or for none if they start together"
         )
+
+
+def _check_rates(path: Path, site: Site) -> None:
+    """Refuses cameras of so few frames that one without its person ends a track, or that scores would be wrong."""
+    for camera in site.cameras:
+        if camera.max_fps is None:
+            continue
+        where = f"{path}: camera {camera.id}: max_fps: {camera.max_fps:g}"
+        if 2 / camera.max_fps > (lost_after_s := site.tracker.lost_after_s):
+            raise ConfigError(
+                f"{where} leaves {1 / camera.max_fps:g} s from frame to frame, and tracker.lost_after_s is "
+                f"{lost_after_s:g}; raise one of them, so that it holds two frames"
+            )
+        if site.truth is not None:
+            raise ConfigError(f"{where}, and scores against truth count every frame; leave out one of the two")
 
 
 def _resolve(path: Path, camera: CameraConfig, environ: Mapping[str, str]) -> CameraConfig:

@@ -35,6 +35,12 @@ class Frame:
     arrived_at: float
     image_bgr: U8
 
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Pixels across and down."""
+        height, width = self.image_bgr.shape[:2]
+        return width, height
+
 
 @dataclass(frozen=True, slots=True)
 class Position:

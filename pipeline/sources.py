@@ -1,6 +1,7 @@
 """Pictures from files, RTSP streams and webcams; for a live camera a thread keeps only the newest one."""
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -218,6 +219,30 @@ class CaptureState:
     ended: bool = False
 
 
+class _Pace:
+    """Which frames of a camera are looked at: the first of each slot of 1 / max_fps seconds.
+
+    Slots begin a quarter early, so that a frame that comes somewhat before its time does not fall into the slot before.
+
+    Args:
+        max_fps: None takes every frame.
+    """
+
+    def __init__(self, max_fps: float | None) -> None:
+        self._max_fps = max_fps
+        self._first: float | None = None
+        self._slot = -1
+
+    def takes(self, seconds: float) -> bool:
+        """Whether the frame of this time, no earlier than that of the last call, is one of them."""
+        if self._max_fps is None:
+            return True
+        self._first = seconds if self._first is None else self._first
+        slot = math.floor((seconds - self._first) * self._max_fps + 0.25)
+        taken, self._slot = slot > self._slot, slot
+        return taken
+
+
 class LiveCapture:
     """Thread of one live camera: reads, reconnects with back-off, and keeps the newest picture only.
 
@@ -295,6 +320,7 @@ class LiveCapture:
     def _read(self) -> None:
         started: float | None = None
         over = self.state.captured - self._position.first if self.camera.is_file else 0
+        pace = _Pace(self.camera.max_fps)
         for timed in islice(read_video(self.camera), over, None):
             if self.camera.is_file:
                 started = time.monotonic() - timed.seconds if started is None else started
@@ -303,11 +329,15 @@ class LiveCapture:
                 return
             if not self.state.up:
                 self._change(up=True, reason="")
-            with self._lock:
-                self.state.overwritten += self._newest is not None
-                self._newest = (self.state.captured, time.monotonic(), timed.picture)
+            arrived = time.monotonic()
+            taken = pace.takes(timed.seconds if self.camera.is_file else arrived)
+            if taken:
+                with self._lock:
+                    self.state.overwritten += self._newest is not None
+                    self._newest = (self.state.captured, arrived, timed.picture)
             self.state.captured += 1
-            self._notify()
+            if taken:
+                self._notify()
 
     def _change(self, *, up: bool, reason: str) -> None:
         if (up, reason) != (self.state.up, self.state.reason):
@@ -319,7 +349,7 @@ class LiveCapture:
 
 
 class FileReplay:
-    """Every frame of a file in order, decoded ahead by a thread; `with` starts and stops it."""
+    """Every frame of a file, or `max_fps` of them, in order, decoded ahead by a thread; `with` starts and stops it."""
 
     def __init__(self, camera: CameraConfig) -> None:
         self.camera = camera
@@ -348,7 +378,10 @@ class FileReplay:
 
     def _run(self) -> None:
         try:
+            pace = _Pace(self.camera.max_fps)
             for index, timed in enumerate(read_video(self.camera)):
+                if not pace.takes(timed.seconds):
+                    continue
                 captured_at = self.camera.started_at + timed.seconds
                 image = timed.picture.bgr()
                 if not self._put(Frame(self.camera.id, index, captured_at, time.time(), image)):

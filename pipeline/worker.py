@@ -10,6 +10,7 @@ from pipeline.config import Site
 from pipeline.datatypes import F32, CameraUpdate, Detections, Frame, Track
 from pipeline.detector import Detector
 from pipeline.embedder import Crop, Embedder
+from pipeline.ignored import counted
 from pipeline.quality import box_quality, sharpness
 from pipeline.tracker import CameraTracker, Tracked
 from pipeline.tracklets import TrackletBook
@@ -47,6 +48,7 @@ class Worker:
         self._epoch = epoch
         self._detector = detector
         self._embedder = embedder
+        self._ignored = {camera.id: camera.ignore for camera in site.cameras}
         self._trackers: dict[str, CameraTracker] = {}
         self._books: dict[str, TrackletBook] = {}
         self._last: dict[str, Frame] = {}
@@ -62,8 +64,12 @@ class Worker:
         return self.follow(frames, self.detect(frames))
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """People in each frame."""
-        return self._detector.detect([frame.image_bgr for frame in frames])
+        """People in each frame, but for who stands where its camera ignores everybody."""
+        found = self._detector.detect([frame.image_bgr for frame in frames])
+        return [
+            counted(people, self._ignored[frame.camera_id], frame.size_wh)
+            for frame, people in zip(frames, found, strict=True)
+        ]
 
     def follow(self, frames: Sequence[Frame], detections: Sequence[Detections]) -> list[CameraUpdate]:
         """Tracks, describes and reports the people detected in each frame."""
@@ -117,12 +123,9 @@ class Worker:
         if not tracked.visible:
             return []
         boxes = np.stack([track.box_xyxy for track in tracked.visible])
-        height, width = frame.image_bgr.shape[:2]
         book = self._books[frame.camera_id]
         candidates = []
-        for track, quality in zip(
-            tracked.visible, box_quality(boxes, (width, height), self._site.quality), strict=True
-        ):
+        for track, quality in zip(tracked.visible, box_quality(boxes, frame.size_wh, self._site.quality), strict=True):
             if book.wants(track, float(quality)):
                 crop = Crop(frame.image_bgr, track.box_xyxy)
                 total = float(quality) * sharpness(crop.pixels())

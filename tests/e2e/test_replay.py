@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,27 @@ def test_somebody_is_recognised_by_a_second_camera(first: Path) -> None:
         if event["event"] == "assignment":
             seen_by.setdefault(event["identity"], set()).add(event["camera"])
     assert any(len(cameras) > 1 for cameras in seen_by.values())
+
+
+def test_a_check_tells_of_every_camera_what_it_sees_and_fails_where_one_does_not_answer(tmp_path: Path) -> None:
+    site = tmp_path / "cams.yaml"
+    everywhere = "[[[0, 0], [1, 0], [1, 1], [0, 1]]]"
+    first, second = demo_clips()[:2]
+    cameras = f"cameras: [{{id: hall, url: {first}}}, {{id: door, url: {second}, ignore: {everywhere}}}"
+    site.write_text(f"{cameras}]")
+    result = CliRunner().invoke(app, ["check", "--cams", str(site)])
+    assert result.exit_code == 0, result.output
+    detector, reid, hall, door = result.output.splitlines()
+    assert detector.startswith("detector ")
+    assert reid.startswith("re-ID ")
+    places = r"( \[[01]\.\d\d, [01]\.\d\d\])+"
+    assert re.fullmatch(rf"hall: ok, 640x360, \d+ people in the first frame, standing at{places}", hall)
+    people = re.match(rf"door: ok, 640x360, (\d+) people in the first frame, standing at{places}; \1 of them in ", door)
+    assert people, door
+    site.write_text(f"{cameras}, {{id: gone, url: gone.mp4}}]")
+    result = CliRunner().invoke(app, ["check", "--cams", str(site)])
+    assert str(result.exception) == "1 of 3 cameras do not answer"
+    assert "gone: cannot open" in result.output
 
 
 def test_the_film_shows_every_moment(first: Path) -> None:

@@ -81,7 +81,16 @@ def test_files_may_start_apart_by_seconds_and_streams_have_their_own_clock(tmp_p
     assert load_site(path, {"CAMERA": "rtsp://h/1"})
 
 
+def test_a_camera_may_be_looked_at_less_often_and_not_everywhere(tmp_path):
+    given = "max_fps: 5, ignore: [[[0, 0], [1, 0], [1, .25]], [[0.5, 1], [0.5, 0.5], [1, 0.5], [1, 1]]]"
+    (one,) = load_site(write(tmp_path, f"cameras: [{{id: a, url: a.mp4, {given}}}]")).cameras
+    assert one.max_fps == 5
+    assert one.ignore == (((0, 0), (1, 0), (1, 0.25)), ((0.5, 1), (0.5, 0.5), (1, 0.5), (1, 1)))
+
+
 def test_settings_that_just_fit_each_other_are_taken(tmp_path):
+    few = load_site(write(tmp_path, "cameras: [{id: a, url: a.mp4, max_fps: 0.5}]\ntracker: {lost_after_s: 4}"))
+    assert few.cameras[0].max_fps == 0.5
     rest = "reid: {bank: 1}\nmatcher: {min_embeddings: 1, new_below: 0.6, min_similarity: 0.6, sure_similarity: 0.6}"
     assert load_site(write(tmp_path, f"cameras: [{A}]\n{rest}")).reid.bank == 1
 
@@ -132,6 +141,19 @@ A = "{id: a, url: a.mp4}"
         (f"cameras: [{A}]\nmatcher: {{new_below: 0.6}}", r"matcher.new_below: 0\.6 is above min_similarity, .* 0\.55"),
         ("cameras: [{id: a, url: a.mp4, max_age_s: soon}]", r"`float`, got `str`.*`cameras\[.*\].max_age_s`"),
         ("cameras: [{id: a, url: a.mp4, max_age_s: 0}]", r"> 0.*`cameras\[.*\].max_age_s`"),
+        ("cameras: [{id: a, url: a.mp4, max_fps: 0}]", r"> 0.*`cameras\[.*\].max_fps`"),
+        (
+            "cameras: [{id: a, url: a.mp4, max_fps: 1.6}]",
+            r"camera a: max_fps: 1\.6 leaves 0\.625 s from frame to frame, and tracker.lost_after_s is 1; raise one of",
+        ),
+        (
+            f"cameras: [{A}, {{id: b, url: b.mp4, max_fps: 5}}]\ntruth: .",
+            "camera b: max_fps: 5, and scores against truth count every frame; leave out one of the two",
+        ),
+        ("cameras: [{id: a, url: a.mp4, ignore: [[0, 0], [1, 0], [1, 1]]}]", r"`array` of length >= 3.*\.ignore\[.*\]"),
+        ("cameras: [{id: a, url: a.mp4, ignore: [[[0, 0], [1, 1]]]}]", r"length >= 3.*\.ignore\[.*\]"),
+        ("cameras: [{id: a, url: a.mp4, ignore: [[[0, 0], [1, 0], [640, 360]]]}]", r"<= 1.*\.ignore\[.*\]"),
+        ("cameras: [{id: a, url: a.mp4, ignore: [[[0, 0], [1, 0], [1]]]}]", r"length 2.*\.ignore\[.*\]"),
         ("cameras: [{id: a}]", "missing required field `url`"),
         (
             f"cameras: [{A}, {{id: a/b, url: a.mp4}}]",

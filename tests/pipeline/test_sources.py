@@ -211,6 +211,54 @@ def test_a_replay_delivers_every_frame_with_its_place_and_time(clip):
     assert frames[0].image_bgr.shape == (48, 64, 3)
 
 
+@pytest.mark.parametrize(
+    ("max_fps", "taken"),
+    [
+        (5, range(0, 40, 2)),
+        (1, [0, 8, 18, 28, 38]),
+        (4, [0, 2, 5, 7, 10, 12, 15, 17, 20, 22, 25, 27, 30, 32, 35, 37]),
+        (10, range(40)),
+        (9.9, [*range(26), *range(27, 40)]),
+        (30, range(40)),
+    ],
+)
+def test_a_replay_of_fewer_frames_a_second_passes_over_the_others_evenly(clip, max_fps, taken):
+    with FileReplay(camera(clip, max_fps=max_fps)) as replay:
+        frames = []
+        while frame := replay.next():
+            frames.append(frame)
+    assert [frame.captured_at for frame in frames] == pytest.approx([frame.index / 10 for frame in frames])
+    assert [frame.index for frame in frames] == [*taken]
+
+
+@pytest.mark.parametrize(("fps", "max_fps", "least"), [(25, 10, 99), (30, 30, 290), (12, 10, 97), (15, 30, 149)])
+def test_uneven_frames_are_taken_as_often_as_they_may_be(fps, max_fps, least):
+    late = np.random.default_rng(0).uniform(0, 0.4, 10 * fps)
+    pace = sources._Pace(max_fps)
+    taken = [at for at in (np.arange(10 * fps) + late) / fps if pace.takes(at)]
+    assert least <= len(taken) <= 10 * max_fps + 1
+
+
+def test_frames_that_did_not_come_are_not_made_up_for():
+    pace = sources._Pace(5)
+    seconds = np.concatenate([np.arange(0, 2, 0.04), np.arange(60, 62, 0.04)])
+    taken = [at for at in seconds if pace.takes(at)]
+    assert len(taken) == 22
+    assert np.diff(taken).min() > 0.15
+
+
+def test_a_live_camera_of_fewer_frames_a_second_passes_over_the_others_and_drops_none(tmp_path):
+    changed, frames = threading.Event(), []
+    path = write_clip(tmp_path / "a.mp4", noise(24), fps=12)
+    with LiveCapture(camera(path, max_fps=3), changed.set) as capture:
+        while not capture.state.ended:
+            assert changed.wait(30)
+            changed.clear()
+            frames += [frame for frame in [capture.take()] if frame]
+    assert [frame.index for frame in frames] == [0, 3, 7, 11, 15, 19, 23]
+    assert (capture.state.captured, capture.state.overwritten) == (24, 0)
+
+
 def test_a_replay_of_a_damaged_file_ends_with_the_error_after_its_frames(tmp_path, clip):
     path = truncate(copied(clip, tmp_path / "a.mp4", movflags="faststart"), 0.6)
     count = 0

@@ -81,6 +81,17 @@ def test_a_blurred_or_cut_person_is_followed_but_not_described():
     assert describer.batch_sizes == []
 
 
+def test_who_stands_where_a_camera_ignores_everybody_is_seen_by_other_cameras_alone():
+    left_half = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
+    cameras = (msgspec.structs.replace(SITE.cameras[0], ignore=(left_half,)), SITE.cameras[1])
+    worker, _, describer = made(msgspec.structs.replace(SITE, cameras=cameras))
+    image = np.maximum(stripes(RED, 20), stripes(BLUE, 110))
+    ignoring, other = walk(worker, a=image, b=image)
+    assert [one.box_xyxy[0] for one in ignoring.tracklets] == [pytest.approx(110, abs=2)]
+    assert len(other.tracklets) == 2
+    assert max(describer.batch_sizes) == 3
+
+
 def test_a_person_who_left_is_closed_once_with_all_that_was_known():
     worker, _, _ = made()
     walk(worker, a=stripes(RED, 20))
