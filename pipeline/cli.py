@@ -1,4 +1,4 @@
-"""The command line: run, merge, simulate, evaluate, build, check."""
+"""The command line: run, merge, visits, simulate, evaluate, build, check."""
 
 import math
 import os
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from pipeline.build import Built, Wanted
     from pipeline.config import CameraConfig
     from pipeline.datatypes import U8, Detections
+    from pipeline.visits import Visit
+
+_MOST_WAYS = 20  # shown
 
 app = typer.Typer(
     add_completion=False,
@@ -292,6 +296,55 @@ def merge(
         twice = f"; {one.left_out} left out, whose identity has a later box in the frame" if one.left_out else ""
         console.print(f"{one.camera_id}: {told}{twice}", soft_wrap=True)
     console.print(f"wrote {out}", soft_wrap=True)
+
+
+@app.command()
+def visits(
+    run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="<path>", help="CSV file to write; default RUN_DIR/visits.csv.")
+    ] = None,
+    away: Annotated[
+        float, typer.Option(help="Who is out of a camera's view for no more seconds than this has not left.")
+    ] = 10.0,
+) -> None:
+    """Tell who was at which camera from when to when, and who went from where to where.
+
+    Everybody who was confirmed, merges carried out.
+
+    Example: mspf-pipeline visits runs/20260131-120000
+    """
+    from pipeline.visits import read_visits, write_visits
+
+    if not 0 <= away < math.inf:
+        raise ConfigError(f"--away {away:g} is no length of time; give 0 or more")
+    found, out = read_visits(run_dir, away), out or run_dir / "visits.csv"
+    write_visits(found, out)
+    _show_visits(found)
+    console.print(f"wrote {out}", soft_wrap=True)
+
+
+def _show_visits(found: "Sequence[Visit]") -> None:
+    from pipeline.visits import ways
+
+    people = len({one.identity_id for one in found})
+    table = Table(box=SIMPLE, title=f"{people} people, {len(found)} visits", title_justify="left")
+    for name in ("camera", "people", "visits", "median s"):
+        table.add_column(name, justify="left" if name == "camera" else "right")
+    for camera_id in sorted({one.camera_id for one in found}):
+        here = [one for one in found if one.camera_id == camera_id]
+        stay = median(one.seconds for one in here)
+        table.add_row(camera_id, f"{len({one.identity_id for one in here})}", f"{len(here)}", f"{stay:.1f}")
+    console.print(table)
+    table = Table(box=SIMPLE)
+    for name in ("from", "to", "times", "median s between"):
+        table.add_column(name, justify="left" if name in ("from", "to") else "right")
+    for way in ways(found)[:_MOST_WAYS]:
+        between = median(way.seconds)
+        told = f"{between:.1f}" if between >= 0 else "at once"
+        table.add_row(way.came_from, way.came_to, f"{len(way.seconds)}", told)
+    if table.row_count:
+        console.print(table)
 
 
 @app.command()

@@ -224,6 +224,16 @@ class Expiry(Message, frozen=True, eq=False):
 Decision = Assignment | Merge | Confirmation | Expiry
 
 
+@dataclass(frozen=True, slots=True)
+class EndedTrack:
+    """A track that nobody follows any more: who it was at last, and from when to when its camera saw them."""
+
+    track: TrackKey
+    identity_id: int
+    first_seen: float
+    last_seen: float
+
+
 class TrackIdentity(msgspec.Struct, frozen=True, eq=False):
     """Who a visible track is believed to be; identity_id None is "not sure yet"."""
 

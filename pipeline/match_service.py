@@ -60,6 +60,7 @@ class MatchService:
             answers.append(_answer(update, outcome))
             self._writer.decide(outcome.decisions)
             self._writer.see(answers[-1])
+            self._writer.end(outcome.ended, update.captured_at)
             for tracklet in update.tracklets:
                 if tracklet.closed:
                     self._writer.close_track(TrackKey(update.camera_id, update.epoch, tracklet.track_id))

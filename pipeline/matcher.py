@@ -98,7 +98,7 @@ class Matcher:
         changed |= _to_be_told(tracks, now)
         current = tuple(sorted(who for who in changed if who is not None and who in self.gallery))
         learnt = Knowledge(self._looks.take_new_means(), self._looks.take_new_variation(), self._transitions.take_new())
-        return Outcome(tuple(decisions), seen, current, self._company.take_new(), learnt)
+        return Outcome(tuple(decisions), seen, current, self._company.take_new(), learnt, self._open.take_ended())
 
     def identity(self, identity_id: int) -> Identity:
         """One of the gallery as it is to be kept: its prototypes before weighing."""

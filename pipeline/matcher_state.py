@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.camera_bias import CameraMean
-from pipeline.datatypes import Decision, Identity, TrackIdentity, TrackKey
+from pipeline.datatypes import Decision, EndedTrack, Identity, TrackIdentity, TrackKey
 from pipeline.track_variation import Variation
 from pipeline.transitions import Transition
 
@@ -48,6 +48,7 @@ class Outcome:
         changed: identities whose stored state is no longer current.
         parted: pairs of identities that are two people, seen together just now for the first time.
         learnt: what is to be kept, in place of what was known of the same.
+        ended: tracks with an identity that are over.
     """
 
     decisions: tuple[Decision, ...] = ()
@@ -55,6 +56,7 @@ class Outcome:
     changed: tuple[int, ...] = ()
     parted: tuple[tuple[int, int], ...] = ()
     learnt: Knowledge = NOTHING
+    ended: tuple[EndedTrack, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

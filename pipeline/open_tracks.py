@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pipeline.continuity import Lost
-from pipeline.datatypes import F32, CameraUpdate, TrackKey, Tracklet
+from pipeline.datatypes import F32, CameraUpdate, EndedTrack, TrackKey, Tracklet
 from pipeline.gallery import mean_embedding
 
 _ABANDONED_S = 60.0
@@ -72,6 +72,7 @@ class OpenTracks:
         self._epoch_since: dict[str, float] = {}
         self._began = np.inf
         self._decided: dict[str, dict[TrackKey, int]] = {}
+        self._ended: list[EndedTrack] = []
         for key, who in decided.items():
             self._decided.setdefault(key.camera_id, {})[key] = who
 
@@ -120,6 +121,7 @@ class OpenTracks:
         recent = [one for one in self._lost.get(camera_id, []) if now - one.last_seen <= _RECENT_S]
         for key, track in ended.items():
             del self._open[camera_id][key]
+            self._note_end(key, track)
             if track.identity_id is not None:
                 recent.append(Lost(track.identity_id, track.tracklet.box_xyxy, track.tracklet.last_seen))
         self._lost[camera_id] = recent
@@ -133,8 +135,20 @@ class OpenTracks:
         gone = []
         for tracks in self._open.values():
             silent = [key for key, track in tracks.items() if now - track.tracklet.last_seen > _ABANDONED_S]
-            gone += [tracks.pop(key) for key in silent]
+            for key in silent:
+                gone.append(tracks.pop(key))
+                self._note_end(key, gone[-1])
         return gone
+
+    def _note_end(self, key: TrackKey, track: OpenTrack) -> None:
+        if track.identity_id is not None:
+            seen = (track.tracklet.first_seen, track.tracklet.last_seen)
+            self._ended.append(EndedTrack(key, track.identity_id, *seen))
+
+    def take_ended(self) -> tuple[EndedTrack, ...]:
+        """Tracks with an identity that ended since the last call."""
+        ended, self._ended = tuple(self._ended), []
+        return ended
 
     def in_view(self, now: float) -> set[int]:
         """Identities that cameras follow, or may follow still after a restart, when not all have been heard of."""

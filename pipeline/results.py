@@ -1,6 +1,5 @@
 """What a run leaves behind: reading a run directory and its ground truth, and the summary of both."""
 
-import logging
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -18,10 +17,8 @@ from pipeline.config import CameraConfig, Site
 from pipeline.datatypes import END_OF_FILE
 from pipeline.errors import ConfigError, StoreError
 from pipeline.evaluation import Boxes, Scores, last_in_frame, merged, score
-from pipeline.matcher_state import survivors
+from pipeline.events import MOST, lines, read_merges, whole_lines
 from pipeline.telemetry import CameraCounters
-
-log = logging.getLogger(__name__)
 
 _MUCH = 0.02
 _ONLINE = (
@@ -33,9 +30,6 @@ _AFTER = (
     "boxes of one identity in a frame the one written last"
 )
 _RULES = "all cameras one sequence, global ids, IDF1 at IoU 0.5, boxes with consider=0 ignored"
-
-
-_MOST = 2**53  # frame or identity in a file: beyond, a float no longer counts by ones
 
 
 class CameraSummary(msgspec.Struct):
@@ -92,33 +86,11 @@ def read_boxes(path: Path, *, of_a_run: bool = False) -> Boxes:
     Raises:
         ConfigError: missing, or a line of another form.
     """
-    lines = (_whole_lines if of_a_run else _lines)(path, "boxes")
-    numbers = [_box_numbers(path, number, line) for number, line in lines if line.strip()]
+    read = whole_lines if of_a_run else lines
+    numbers = [_box_numbers(path, number, line) for number, line in read(path, "boxes") if line.strip()]
     rows = np.array(numbers).reshape(-1, 7)
     frame, identity = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
     return Boxes(frame, identity, rows[:, 2:6].astype(np.float32), rows[:, 6] != 0)
-
-
-def _lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers, from 1, and their ends; one at a time, however long the file.
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:  # half a letter may be the last
-            yield from enumerate(file, start=1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read {what}: {error.strerror}") from error
-
-
-def _whole_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
-    """Those that a run wrote to their end: one that still writes, or was killed, may leave half of the last."""
-    for number, line in _lines(path, what):
-        if line.endswith(("\n", "\r")):
-            yield number, line
-        else:
-            log.warning("%s: line %d is half, its run still writes or was killed; it is left out", path, number)
 
 
 def _box_numbers(path: Path, number: int, line: str) -> list[float]:
@@ -127,35 +99,9 @@ def _box_numbers(path: Path, number: int, line: str) -> list[float]:
         values = [float(value) for value in line.split(",")[:7]]
     except ValueError:
         values = []
-    if len(values) < 7 or not all(map(math.isfinite, values)) or not all(abs(one) < _MOST for one in values[:2]):
+    if len(values) < 7 or not all(map(math.isfinite, values)) or not all(abs(one) < MOST for one in values[:2]):
         raise ConfigError(f"{path}: line {number} is not MOT (frame,id,x,y,w,h,consider,…): {line[:80]!r}; mend it")
     return values
-
-
-def read_merges(path: Path) -> dict[int, int]:
-    """Identity to the one it is in the end, from events.jsonl; {} when the file is missing.
-
-    Raises:
-        ConfigError: a line is no event, or merges lead in a circle.
-    """
-    merges = {}
-    for number, line in _whole_lines(path, "events") if path.is_file() else ():
-        try:
-            event = msgspec.json.decode(line)
-            if event["event"] == "merge":
-                merges[_identity(event["replaces"])] = _identity(event["identity"])
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"{path}: line {number} is no event: {error}; delete the line") from error
-    try:
-        return survivors(merges)
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}; delete one of its merges") from error
-
-
-def _identity(value: object) -> int:
-    if isinstance(value, int) and abs(value) < _MOST:
-        return value
-    raise ValueError(f"{value!r} is no identity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +174,7 @@ def _frames_and_identities(path: Path) -> Iterator[tuple[int, int]]:
 
 
 def _box_lines(path: Path) -> Iterator[tuple[int, str]]:
-    return ((number, line) for number, line in _whole_lines(path, "boxes") if line.strip())
+    return ((number, line) for number, line in whole_lines(path, "boxes") if line.strip())
 
 
 def _renamed(line: str, identity: int) -> str:

@@ -20,6 +20,7 @@ from pipeline.datatypes import (
     CameraState,
     Confirmation,
     Decision,
+    EndedTrack,
     Expiry,
     Merge,
     TrackKey,
@@ -185,6 +186,13 @@ class RunWriter:
                 lines = self._waiting.pop(decision.track, deque())
                 self._tracks[decision.track.camera_id].write("".join(line % decision.identity_id for line in lines))
 
+    def end(self, tracks: Sequence[EndedTrack], at: float) -> None:
+        """Notes tracks that are over."""
+        for ended in tracks:
+            since, until = round(ended.first_seen, 3), round(ended.last_seen, 3)
+            facts = {**_named(ended.track), "identity": ended.identity_id, "since": since, "until": until}
+            self._event(at, "track_ended", **facts)
+
     def see(self, seen: CameraIdentities) -> None:
         """Writes the boxes of one frame, MOT format, frames counted from 1."""
         numbering = self._numbering[seen.camera_id]
@@ -235,14 +243,16 @@ def frames_written(out: Path, camera_id: str) -> int:
         raise StoreError(f"{path}: cannot go on after the boxes there: {error}; give another --out") from error
 
 
+def _named(track: TrackKey) -> dict[str, object]:
+    return {"camera": track.camera_id, "epoch": track.epoch, "track": track.track_id}
+
+
 def _described(decision: Decision) -> tuple[str, dict[str, object]]:
     match decision:
         case Assignment(track=track):
             similarity = None if math.isnan(decision.similarity) else round(decision.similarity, 4)
             return "assignment", {
-                "camera": track.camera_id,
-                "epoch": track.epoch,
-                "track": track.track_id,
+                **_named(track),
                 "identity": decision.identity_id,
                 "similarity": similarity,
                 "new": decision.is_new,
@@ -263,9 +273,18 @@ def write_json(path: Path, value: object) -> None:
     Raises:
         StoreError: it cannot be written; the former file is still there.
     """
+    write_whole(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replaces a file in one move, so that a reader never sees half of it.
+
+    Raises:
+        StoreError: it cannot be written; the former file is still there.
+    """
     part = path.with_name(path.name + ".part")
     try:
-        part.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+        part.write_bytes(content)
         part.replace(path)
     except OSError as error:
         with suppress(OSError):

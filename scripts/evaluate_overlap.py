@@ -35,7 +35,8 @@ from pipeline.config import DetectorConfig
 from pipeline.detector import Detector
 from pipeline.errors import PipelineError
 from pipeline.evaluation import last_in_frame, merged
-from pipeline.results import read_boxes, read_merges
+from pipeline.events import read_merges
+from pipeline.results import read_boxes
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

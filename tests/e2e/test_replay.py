@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.events import read_merges
+from pipeline.visits import read_visits
 from tests.e2e.sites import DEMO, demo_clips, remux, write_site
 
 
@@ -41,6 +43,22 @@ def test_a_replay_drops_no_frame_and_finds_people_in_every_camera(first: Path) -
     assert {one["dropped"] for one in summary["cameras"].values()} == {0}
     assert summary["latency_ms"].keys() == {"p50", "p95", "p99"}
     assert summary["rss_mb"] > 0
+
+
+def test_the_visits_are_those_of_the_people_counted_and_all_their_boxes_lie_in_them(first: Path) -> None:
+    became = read_merges(first / "events.jsonl")
+    visits = read_visits(first, away_s=0.0)
+    assert len({one.identity_id for one in visits}) == json.loads((first / "summary.json").read_text())["identities"]
+    assert all(0 <= one.since <= one.until <= 9.9 for one in visits)
+    boxes = 0
+    for path in (first / "tracks").glob("*.txt"):
+        for line in path.read_text().splitlines():
+            frame, identity, *_ = line.split(",")
+            who, at = became.get(int(identity), int(identity)), (int(frame) - 1) / 10
+            own = [one for one in visits if (one.identity_id, one.camera_id) == (who, path.stem)]
+            boxes += any(one.since - 1e-3 <= at <= one.until + 1e-3 for one in own)
+            assert not own or any(one.since - 1e-3 <= at <= one.until + 1e-3 for one in own), line
+    assert boxes > 500
 
 
 def test_somebody_is_recognised_by_a_second_camera(first: Path) -> None:

@@ -1,5 +1,6 @@
 """The command line: help with an example, and one line and exit status 2 for what the user can mend."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from pipeline.cli import app, console, main
 from pipeline.results import CameraSummary, Summary
 from tests.pipeline.networks import write_detector, write_reid
 
-COMMANDS = ["run", "merge", "simulate", "evaluate", "build", "check"]
+COMMANDS = ["run", "merge", "visits", "simulate", "evaluate", "build", "check"]
 
 
 def test_the_help_names_every_command():
@@ -202,6 +203,40 @@ def test_merged_tracks_are_written_beside_those_of_the_run(monkeypatch, capsys, 
     assert "a: 2 boxes, 1 of them under another identity than before" in out
     got = (tmp_path / "tracks_merged" / "a.txt").read_text()
     assert got == "1,1,0,0,10,20,1,-1,-1,-1\n2,3,0,0,10,20,1,-1,-1,-1\n"
+
+
+def test_visits_are_shown_and_written_beside_the_events(monkeypatch, capsys, tmp_path):
+    track = '"camera":"{}","epoch":0,"track":1,"identity":4'
+    events = [
+        f'"event":"assignment","at":1,{track.format("door")}',
+        f'"event":"assignment","at":9,{track.format("hall")}',
+        '"event":"confirmed","identity":4',
+        f'"event":"track_ended",{track.format("door")},"since":0.5,"until":6',
+        f'"event":"track_ended",{track.format("hall")},"since":8.5,"until":9.5',
+    ]
+    (tmp_path / "events.jsonl").write_text("".join(f"{{{event}}}\n" for event in events))
+    status, out, _ = run(monkeypatch, capsys, "visits", tmp_path)
+    assert status == 0
+    assert "1 people, 2 visits" in out
+    assert re.search(r"door +1 +1 +5\.5 *\n +hall +1 +1 +1\.0", out)
+    assert re.search(r"door +hall +1 +2\.5", out)
+    assert out.endswith(f"wrote {tmp_path / 'visits.csv'}\n")
+    rows = "4,door,0.500,6.000,5.500\n4,hall,8.500,9.500,1.000\n"
+    assert (tmp_path / "visits.csv").read_text() == "identity,camera,since,until,seconds\n" + rows
+
+
+def test_visits_of_nobody_are_a_table_without_rows(monkeypatch, capsys, tmp_path):
+    (tmp_path / "events.jsonl").touch()
+    status, out, _ = run(monkeypatch, capsys, "visits", tmp_path, "--out", tmp_path / "none.csv")
+    assert (status, "0 people, 0 visits" in out, "from" in out) == (0, True, False)
+    assert (tmp_path / "none.csv").read_text() == "identity,camera,since,until,seconds\n"
+
+
+@pytest.mark.parametrize("away", ["-1", "nan", "inf"])
+def test_who_is_away_for_no_length_of_time_is_one_clear_line(monkeypatch, capsys, tmp_path, away):
+    (tmp_path / "events.jsonl").touch()
+    status, _, err = run(monkeypatch, capsys, "visits", tmp_path, "--away", away)
+    assert (status, err) == (2, f"--away {away} is no length of time; give 0 or more\n")
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])

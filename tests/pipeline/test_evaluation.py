@@ -15,7 +15,6 @@ from pipeline.results import (
     evaluate_run,
     hints,
     read_boxes,
-    read_merges,
     short_reason,
     write_merged,
 )
@@ -97,14 +96,6 @@ def test_the_last_box_of_an_identity_in_its_frame_is_told_for_any_numbers():
     assert last_in_frame(np.zeros(0, np.int64), np.zeros(0, np.int64)).tolist() == []
 
 
-@pytest.mark.parametrize("identity", ['"x"', "1.5", str(2**70), "null"])
-def test_a_merge_into_what_is_no_identity_is_one_clear_error(tmp_path, identity):
-    line = f'{{"at":1.0,"event":"merge","identity":{identity},"replaces":2,"similarity":0.9}}\n'
-    (tmp_path / "events.jsonl").write_text(line)
-    with pytest.raises(ConfigError, match=r"events\.jsonl: line 1 is no event: .* is no identity; delete the line"):
-        read_merges(tmp_path / "events.jsonl")
-
-
 def run_dir(folder, tracks, events=""):
     (folder / "run" / "tracks").mkdir(parents=True)
     (folder / "truth").mkdir()
@@ -184,17 +175,6 @@ def test_an_empty_file_holds_no_boxes(tmp_path):
     assert read_boxes(tmp_path / "a.txt").boxes_xywh.shape == (0, 4)
 
 
-def test_merges_come_from_the_events_and_a_broken_line_is_one_clear_error(tmp_path):
-    path = tmp_path / "events.jsonl"
-    assert read_merges(path) == {}
-    merge = '{"at":1.0,"event":"merge","identity":1,"replaces":2,"similarity":0.9}\n'
-    path.write_text('{"at":0.5,"event":"camera_up","camera":"a"}\n' + merge)
-    assert read_merges(path) == {2: 1}
-    path.write_text(merge + '{"at":\n')
-    with pytest.raises(ConfigError, match=r"events\.jsonl: line 2 is no event"):
-        read_merges(path)
-
-
 def test_half_a_last_box_of_a_run_is_left_out_and_of_truth_an_error(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("1,1,2,3,4,5,0.9,-1,-1,-1\n2,1,2,3,4,5,0")
@@ -202,19 +182,6 @@ def test_half_a_last_box_of_a_run_is_left_out_and_of_truth_an_error(tmp_path):
     path.write_text("1,1,2,3,4,5,0.9,-1,-1,-1\n2,1,2")
     with pytest.raises(ConfigError, match="line 2 is not MOT"):
         read_boxes(path)
-
-
-def test_half_a_letter_at_the_end_of_the_events_is_left_out(tmp_path):
-    path = tmp_path / "events.jsonl"
-    path.write_bytes('{"event":"merge","replaces":2,"identity":1}\n{"reason":"Bü'.encode()[:-1])
-    assert read_merges(path) == {2: 1}
-
-
-def test_merges_that_lead_in_a_circle_are_one_clear_error(tmp_path):
-    path = tmp_path / "events.jsonl"
-    path.write_text("".join(f'{{"event":"merge","replaces":{a},"identity":{b}}}\n' for a, b in ((1, 2), (2, 1))))
-    with pytest.raises(ConfigError, match=r"events\.jsonl: identity 1 became itself"):
-        read_merges(path)
 
 
 def merge_line(identity, replaces):

@@ -54,6 +54,9 @@ def test_everything_of_a_track_is_written(tmp_path):
     serve(tmp_path, [*seen, update("a", 2.0, tracklet(1, X, at=0.4, count=4, closed=True))])
     lines = (tmp_path / "tracks" / "a.txt").read_text().splitlines()
     assert [line.split(",")[:2] for line in lines] == [[str(at + 1), "1"] for at in range(5)]
+    last = json.loads((tmp_path / "events.jsonl").read_text().splitlines()[-1])
+    track = {"camera": "a", "epoch": 1, "track": 1, "identity": 1}
+    assert last == {"at": 2.0, "event": "track_ended", **track, "since": 0.0, "until": 0.4}
 
 
 def test_a_camera_that_ends_repeats_no_box(tmp_path):

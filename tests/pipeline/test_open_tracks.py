@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.datatypes import TrackKey
+from pipeline.datatypes import EndedTrack, TrackKey
 from pipeline.open_tracks import OpenTracks
 from tests.fakes import tracklet, update
 
@@ -75,3 +75,22 @@ def test_a_merge_is_carried_out_in_all_that_is_remembered():
     later = update("b", 1.0, tracklet(1, X, at=1.0))
     tracks.begin(later)
     assert [one.identity_id for one in tracks.take_in(later, (1,)).values()] == [1]
+
+
+def test_tracks_with_an_identity_that_ended_are_told_once_however_they_ended():
+    decided = {TrackKey("a", 1, 1): 7, TrackKey("a", 1, 2): 8, TrackKey("b", 1, 1): 7, TrackKey("c", 1, 1): 9}
+    tracks = following(
+        update("a", 1.0, *(tracklet(n, X, at=1.0, since=0.5, closed=n != 2) for n in (1, 2, 3))),  # 3 is nobody yet
+        update("b", 1.0, tracklet(1, X, at=0.9)),
+        update("c", 1.0, tracklet(1, X, at=0.8)),
+        decided=decided,
+        known=(7, 8, 9),
+    )
+    tracks.close("a", 1.0)
+    assert tracks.take_ended() == (EndedTrack(TrackKey("a", 1, 1), 7, 0.5, 1.0),)
+    tracks.rename(8, 4)
+    tracks.begin(update("a", 2.0, epoch=2))
+    assert tracks.take_ended() == (EndedTrack(TrackKey("a", 1, 2), 4, 0.5, 1.0),)
+    tracks.abandon(60.85)
+    assert tracks.take_ended() == (EndedTrack(TrackKey("c", 1, 1), 9, 0.0, 0.8),)
+    assert tracks.take_ended() == ()

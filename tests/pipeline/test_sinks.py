@@ -11,6 +11,7 @@ from pipeline.datatypes import (
     CameraIdentities,
     CameraState,
     Confirmation,
+    EndedTrack,
     Expiry,
     Merge,
     TrackIdentity,
@@ -178,10 +179,11 @@ def test_every_event_is_a_line_of_json_in_order(tmp_path):
         writer.camera(CameraState("a", 1.0, up=True))
         writer.decide([Assignment(key(1), 7, float("nan"), True, None, 1.23456), Confirmation(7, 2.0)])
         writer.decide([Merge(3, 7, 0.91239, 2.5), Expiry(3, 3.0)])
+        writer.end([EndedTrack(key(1), 3, 0.51239, 2.1)], 3.125)
         writer.camera(CameraState("a", 4.0, up=False, reason="end of file"))
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert [event.pop("event") for event in events] == [
-        "camera_up", "assignment", "confirmed", "merge", "expired", "camera_down",
+        "camera_up", "assignment", "confirmed", "merge", "expired", "track_ended", "camera_down",
     ]  # fmt: skip
     first = {"camera": "a", "epoch": 1, "track": 1, "identity": 7, "similarity": None, "new": True, "replaces": None}
     assert events == [
@@ -190,6 +192,7 @@ def test_every_event_is_a_line_of_json_in_order(tmp_path):
         {"at": 2.0, "identity": 7},
         {"at": 2.5, "identity": 3, "replaces": 7, "similarity": 0.9124},
         {"at": 3.0, "identity": 3},
+        {"at": 3.125, "camera": "a", "epoch": 1, "track": 1, "identity": 3, "since": 0.512, "until": 2.1},
         {"at": 4.0, "camera": "a", "reason": "end of file"},
     ]
 
