@@ -305,7 +305,7 @@ def visits(
         Path | None, typer.Option(metavar="<path>", help="CSV file to write; default RUN_DIR/visits.csv.")
     ] = None,
     away: Annotated[
-        float, typer.Option(help="Who is out of a camera's view for no more seconds than this has not left.")
+        float, typer.Option(help="Seconds: who is out of a camera's view for no longer has not left.")
     ] = 10.0,
 ) -> None:
     """Tell who was at which camera from when to when, and who went from where to where.
@@ -328,7 +328,7 @@ def _show_visits(found: "Sequence[Visit]") -> None:
     from pipeline.visits import ways
 
     people = len({one.identity_id for one in found})
-    table = Table(box=SIMPLE, title=f"{people} people, {len(found)} visits", title_justify="left")
+    table = Table(box=SIMPLE, title=f"people {people}, visits {len(found)}", title_justify="left")
     for name in ("camera", "people", "visits", "median s"):
         table.add_column(name, justify="left" if name == "camera" else "right")
     for camera_id in sorted({one.camera_id for one in found}):

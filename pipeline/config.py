@@ -22,13 +22,15 @@ Few = Annotated[int, Meta(ge=1, le=1000)]
 Several = Annotated[int, Meta(ge=2, le=1000)]
 Moments = Annotated[float, Meta(gt=0, le=30)]
 Text = Annotated[str, Meta(min_length=1)]
-Area = Annotated[tuple[tuple[Share, Share], ...], Meta(min_length=3)]
+Area = tuple[tuple[Share, Share], ...]
 
 _ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 CameraId = Annotated[str, Meta(pattern=_ID)]
 
 _EXAMPLE = "cameras: [{id: hall, url: webcam:0}]"
 _YEAR_S = 365 * 86400.0
+_CORNERS = 3  # of an area, at least
+_FRAMES_TO_LOSE = 2.5  # frames that `tracker.lost_after_s` has to hold; they are not quite even
 _SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # Userinfo goes up to the last @, since passwords are often not percent-encoded; tokens are told by their names.
 _USERINFO = re.compile(r"(:/+).*(?=@)|[^\s:/]+:(?!/)\S*(?=@)")
@@ -306,7 +308,28 @@ def _camera_fault(camera: object) -> str:
         return f".id: YAML reads {camera_id}, no text; put it in quotes, as '1' or 'no'"
     if camera_id is not None and not re.fullmatch(_ID, camera_id):
         return f".id: {camera_id!r} is no id; use at most 64 of a-z A-Z 0-9 . _ -, first a letter or digit"
-    return f".url: {url!r} is no url; write webcam:{url}" if str(url).isdecimal() else ""
+    if str(url).isdecimal():
+        return f".url: {url!r} is no url; write webcam:{url}"
+    return _ignore_fault(camera.get("ignore"))
+
+
+def _ignore_fault(areas: object) -> str:
+    if not isinstance(areas, list):
+        return ""
+    if areas and all(map(_is_pair, areas)):
+        return f".ignore: {areas} is one area where a list of them belongs; write [{areas}]"
+    for place, area in enumerate(areas):
+        if not (isinstance(area, list) and len(area) >= _CORNERS and all(map(_is_pair, area))):
+            return f".ignore[{place}]: {area} is no area; write three corners or more, as [[0, 0], [1, 0], [1, 0.5]]"
+        if outside := [corner for corner in area if not (0 <= corner[0] <= 1 and 0 <= corner[1] <= 1)]:
+            return f".ignore[{place}]: {outside[0]} is no corner; give shares of the picture's width and height, 0 to 1"
+        if len({(x, y) for x, y in area}) < _CORNERS:
+            return f".ignore[{place}]: {area} has corners that are the same; give three different ones or more"
+    return ""
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and [type(one) in (int, float) for one in value] == [True, True]
 
 
 def _with_thresholds(site: Site, settings: Mapping[str, Any]) -> MatcherConfig:
@@ -368,10 +391,11 @@ def _check_rates(path: Path, site: Site) -> None:
         if camera.max_fps is None:
             continue
         where = f"{path}: camera {camera.id}: max_fps: {camera.max_fps:g}"
-        if 2 / camera.max_fps > (lost_after_s := site.tracker.lost_after_s):
+        if _FRAMES_TO_LOSE / camera.max_fps > (lost_after_s := site.tracker.lost_after_s):
             raise ConfigError(
-                f"{where} leaves {1 / camera.max_fps:g} s from frame to frame, and tracker.lost_after_s is "
-                f"{lost_after_s:g}; raise one of them, so that it holds two frames"
+                f"{where}: somebody missed in one frame would be lost, since tracker.lost_after_s is {lost_after_s:g}; "
+                f"give {_FRAMES_TO_LOSE / lost_after_s:g} or more, or a lost_after_s of "
+                f"{_FRAMES_TO_LOSE / camera.max_fps:g} or more"
             )
         if site.truth is not None:
             raise ConfigError(f"{where}, and scores against truth count every frame; leave out one of the two")

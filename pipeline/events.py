@@ -1,9 +1,9 @@
-"""What a run decided, read again from its events.jsonl."""
+"""The lines of a run's files, read again, and the events among them."""
 
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 from msgspec import Meta
@@ -18,11 +18,13 @@ MOST = 2**53  # frame or identity in a file: beyond, a float no longer counts by
 _Identity = Annotated[int, Meta(ge=1, lt=MOST)]
 
 
-class _Event(msgspec.Struct, frozen=True, tag_field="event"):
-    """One line; what nobody asks for is passed over."""
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
+    """One line of events.jsonl; what nobody asks for is passed over."""
+
+    at: float = 0.0
 
 
-class _OfTrack(_Event, frozen=True):
+class _OfTrack(_Event, frozen=True, kw_only=True):
     camera: str
     epoch: int
     track: int
@@ -34,45 +36,54 @@ class _OfTrack(_Event, frozen=True):
         return TrackKey(self.camera, self.epoch, self.track)
 
 
-class Assigned(_OfTrack, frozen=True, tag="assignment"):
-    """A track was given an identity."""
+class Assigned(_OfTrack, frozen=True, kw_only=True, tag="assignment"):
+    """A track was given an identity, perhaps a new one."""
 
-    at: float
+    new: bool
 
 
-class TrackEnded(_OfTrack, frozen=True, tag="track_ended"):
+class TrackEnded(_OfTrack, frozen=True, kw_only=True, tag="track_ended"):
     """A camera saw a track from `since` to `until`."""
 
     since: float
     until: float
 
 
-class Confirmed(_Event, frozen=True, tag="confirmed"):
+class Confirmed(_Event, frozen=True, kw_only=True, tag="confirmed"):
     """An identity counts from now on."""
 
     identity: _Identity
 
 
-class Merged(_Event, frozen=True, tag="merge"):
-    """`replaces` is `identity`."""
+class Merged(_Event, frozen=True, kw_only=True, tag="merge"):
+    """The identity `replaces` goes on as `identity`."""
 
     identity: _Identity
     replaces: _Identity
 
 
-class Expired(_Event, frozen=True, tag="expired"):
-    """An identity was forgotten."""
-
-
-class CameraUp(_Event, frozen=True, tag="camera_up"):
+class CameraUp(_Event, frozen=True, kw_only=True, tag="camera_up"):
     """Pictures are arriving."""
 
+    camera: str
 
-class CameraDown(_Event, frozen=True, tag="camera_down"):
+
+class CameraDown(_Event, frozen=True, kw_only=True, tag="camera_down"):
     """No pictures are arriving."""
 
+    camera: str
 
-Event = Assigned | TrackEnded | Confirmed | Merged | Expired | CameraUp | CameraDown
+
+class Other(_Event, frozen=True, kw_only=True, tag="expired"):
+    """An event of no consequence here, also of a kind that later versions know."""
+
+
+Event = Assigned | TrackEnded | Confirmed | Merged | CameraUp | CameraDown | Other
+_KINDS = {one.__struct_config__.tag for one in get_args(Event)}
+
+
+class _Kind(msgspec.Struct):
+    event: str
 
 
 def whole_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
@@ -110,9 +121,18 @@ def read_events(path: Path) -> Iterator[Event]:
     decoder = msgspec.json.Decoder[Event](Event)
     for number, line in whole_lines(path, "events"):
         try:
-            yield decoder.decode(line.encode("utf-8", "surrogateescape"))
+            yield _event(decoder, line.encode("utf-8", "surrogateescape"))
         except msgspec.DecodeError as error:
             raise ConfigError(f"{path}: line {number} is no event: {error}; delete the line") from error
+
+
+def _event(decoder: msgspec.json.Decoder[Event], line: bytes) -> Event:
+    try:
+        return decoder.decode(line)
+    except msgspec.ValidationError:
+        if msgspec.json.decode(line, type=_Kind).event in _KINDS:
+            raise
+        return Other()
 
 
 def read_merges(path: Path) -> dict[int, int]:

@@ -141,12 +141,12 @@ class OpenTracks:
         return gone
 
     def _note_end(self, key: TrackKey, track: OpenTrack) -> None:
-        if track.identity_id is not None:
-            seen = (track.tracklet.first_seen, track.tracklet.last_seen)
-            self._ended.append(EndedTrack(key, track.identity_id, *seen))
+        who = track.former_id if track.identity_id is None else track.identity_id
+        if who is not None:
+            self._ended.append(EndedTrack(key, who, track.tracklet.first_seen, track.tracklet.last_seen))
 
     def take_ended(self) -> tuple[EndedTrack, ...]:
-        """Tracks with an identity that ended since the last call."""
+        """Tracks that have, or had, an identity and ended since the last call."""
         ended, self._ended = tuple(self._ended), []
         return ended
 

@@ -120,6 +120,8 @@ class Replay:
             if stop.asked:
                 log.warning("stopping")
                 self._interrupted = True
+                for camera_id in self._ids:
+                    service.step(worker.finish(camera_id))
                 break
             answers = service.step(worker.follow(frames, detections))
             self._count(worker, answers)

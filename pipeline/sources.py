@@ -329,14 +329,12 @@ class LiveCapture:
                 return
             if not self.state.up:
                 self._change(up=True, reason="")
-            arrived = time.monotonic()
-            taken = pace.takes(timed.seconds if self.camera.is_file else arrived)
-            if taken:
+            index, arrived = self.state.captured, time.monotonic()
+            self.state.captured += 1
+            if pace.takes(timed.seconds if self.camera.is_file else arrived):
                 with self._lock:
                     self.state.overwritten += self._newest is not None
-                    self._newest = (self.state.captured, arrived, timed.picture)
-            self.state.captured += 1
-            if taken:
+                    self._newest = (index, arrived, timed.picture)
                 self._notify()
 
     def _change(self, *, up: bool, reason: str) -> None:
@@ -349,7 +347,7 @@ class LiveCapture:
 
 
 class FileReplay:
-    """Every frame of a file, or `max_fps` of them, in order, decoded ahead by a thread; `with` starts and stops it."""
+    """Every frame of a file, or `max_fps` a second, in order, decoded ahead by a thread; `with` starts and stops it."""
 
     def __init__(self, camera: CameraConfig) -> None:
         self.camera = camera

@@ -2,13 +2,24 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 from pipeline.datatypes import TrackKey
 from pipeline.errors import ConfigError
-from pipeline.events import Assigned, Confirmed, Merged, TrackEnded, ended_as, read_events
+from pipeline.events import (
+    Assigned,
+    CameraDown,
+    CameraUp,
+    Confirmed,
+    Event,
+    Merged,
+    TrackEnded,
+    ended_as,
+    read_events,
+)
 from pipeline.sinks import write_whole
 
 
@@ -29,41 +40,78 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Everybody who came from one camera to another, without a third between: seconds on the way, of each time.
-
-    Negative where both cameras saw them at one moment.
-    """
+    """Each time that somebody came from one camera to another: seconds on the way, negative while both saw them."""
 
     came_from: str
     came_to: str
     seconds: tuple[float, ...]
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What events tell: tracks with each identity they had and since when, and what became of identities."""
+class _Log:
+    """What the events of a run tell, one after the other.
 
-    open: dict[TrackKey, list[tuple[float, int]]] = field(default_factory=dict)
-    visits: list[Visit] = field(default_factory=list)
-    confirmed: set[int] = field(default_factory=set)
-    merges: dict[int, int] = field(default_factory=dict)
+    Attributes:
+        visits: of tracks that ended, by the identities that they had then.
+        merges: identity to the one that took its place.
+    """
 
-    def assign(self, key: TrackKey, identity_id: int, at: float) -> None:
-        self.open.setdefault(key, []).append((at, identity_id))
+    def __init__(self) -> None:
+        self.visits: list[Visit] = []
+        self.merges: dict[int, int] = {}
+        self._confirmed: set[int] = set()
+        self._begun: set[int] = set()
+        self._open: dict[TrackKey, list[tuple[float, int]]] = {}  # identities in turn, and since when
+        self._gone: dict[TrackKey, float] = {}  # when the camera of an open track came, went or began anew
+        self._now = 0.0
 
-    def end(self, key: TrackKey, since: float, until: float, identity_id: int) -> None:
-        """Adds what was seen of one track; its first identity holds from its beginning on, the last is told, too."""
-        held = self.open.pop(key, [(since, identity_id)])
-        starts = [since, *(at for at, _ in held[1:])]
-        stops = [*starts[1:], max(until, starts[-1])]
+    def take(self, event: Event) -> None:
+        """One more event."""
+        match event:
+            case Assigned():
+                self._begin_anew(event.camera, event.epoch)
+                self._open.setdefault(event.key, []).append((event.at, event.identity))
+                if event.new:
+                    self._begun.add(event.identity)
+            case TrackEnded():
+                self._begin_anew(event.camera, event.epoch)
+                self._end(event.key, event.since, event.until, event.identity)
+            case Confirmed():
+                self._confirmed.add(event.identity)
+            case Merged():
+                self.merges[event.replaces] = event.identity
+            case CameraUp() | CameraDown():
+                self._begin_anew(event.camera)
+        self._now = max(self._now, event.at)
+
+    def finish(self) -> None:
+        """Ends the tracks whose end was not told: with their camera, else with the events."""
+        for key, held in [*self._open.items()]:
+            (since, _), (decided, who) = held[0], held[-1]
+            self._end(key, since, max(decided, self._gone.get(key, self._now)), who)
+
+    def counts(self, identity_id: int) -> bool:
+        """Whether somebody was confirmed, or known before the first event."""
+        return identity_id in self._confirmed or identity_id not in self._begun
+
+    def _begin_anew(self, camera_id: str, epoch: int | None = None) -> None:
+        for key in self._open:
+            if key.camera_id == camera_id and (epoch is None or key.epoch < epoch):
+                self._gone.setdefault(key, self._now)
+
+    def _end(self, key: TrackKey, since: float, until: float, identity_id: int) -> None:
+        """Adds what was seen of one track; its first identity holds from its beginning on, `identity_id` at its end."""
+        held = self._open.pop(key, [(since, identity_id)])
+        self._gone.pop(key, None)
+        starts = [since, *(min(at, until) for at, _ in held[1:])]
         people = [who for _, who in held]
-        self.visits += [Visit(who, key.camera_id, *span) for who, *span in zip(people, starts, stops, strict=True)]
+        spans = zip(people, starts, [*starts[1:], until], strict=True)
+        self.visits += [Visit(who, key.camera_id, start, stop) for who, start, stop in spans]
 
 
 def read_visits(run: Path, away_s: float) -> list[Visit]:
     """Visits of everybody who was confirmed, in the order in which they began; merges are carried out.
 
-    A track that did not end, because the run goes on or was killed, counts up to when its identity was decided.
+    A track whose end was not told, because the run goes on or was killed, lasts as long as its camera and the events.
 
     Args:
         away_s: who is out of a camera's view for no longer has not left.
@@ -74,23 +122,14 @@ def read_visits(run: Path, away_s: float) -> list[Visit]:
     path = run / "events.jsonl"
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give a run directory")
-    seen = _Seen()
+    log = _Log()
     for event in read_events(path):
-        match event:
-            case Assigned():
-                seen.assign(event.key, event.identity, event.at)
-            case TrackEnded():
-                seen.end(event.key, event.since, event.until, event.identity)
-            case Confirmed():
-                seen.confirmed.add(event.identity)
-            case Merged():
-                seen.merges[event.replaces] = event.identity
-    for key, held in [*seen.open.items()]:
-        (since, _), (until, who) = held[0], held[-1]
-        seen.end(key, since, until, who)
-    became = ended_as(path, seen.merges)
-    counting = {became.get(who, who) for who in seen.confirmed}
-    final = (replace(one, identity_id=became.get(one.identity_id, one.identity_id)) for one in seen.visits)
+        log.take(event)
+    log.finish()
+    became = ended_as(path, log.merges)
+    people = {one.identity_id for one in log.visits} | log.merges.keys()
+    counting = {became.get(who, who) for who in people if log.counts(who)}
+    final = (replace(one, identity_id=became.get(one.identity_id, one.identity_id)) for one in log.visits)
     return joined((one for one in final if one.identity_id in counting), away_s)
 
 
@@ -108,13 +147,18 @@ def joined(visits: Iterable[Visit], away_s: float) -> list[Visit]:
 
 
 def ways(visits: Sequence[Visit]) -> list[Way]:
-    """From which camera to which people went, the most used way first."""
+    """From which camera to which people went, the most used way first: they come from where they were seen last.
+
+    Args:
+        visits: in the order in which they began.
+    """
     by_person: dict[int, list[Visit]] = defaultdict(list)
     for one in visits:
         by_person[one.identity_id].append(one)
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for own in by_person.values():
-        for before, after in pairwise(own):
+        seen_last = accumulate(own, partial(max, key=lambda one: one.until))
+        for before, after in zip(seen_last, own[1:], strict=False):
             if before.camera_id != after.camera_id:
                 found[before.camera_id, after.camera_id].append(after.since - before.until)
     return [Way(*pair, tuple(seconds)) for pair, seconds in sorted(found.items(), key=lambda one: (-len(one[1]), one))]

@@ -208,27 +208,27 @@ def test_merged_tracks_are_written_beside_those_of_the_run(monkeypatch, capsys, 
 def test_visits_are_shown_and_written_beside_the_events(monkeypatch, capsys, tmp_path):
     track = '"camera":"{}","epoch":0,"track":1,"identity":4'
     events = [
-        f'"event":"assignment","at":1,{track.format("door")}',
-        f'"event":"assignment","at":9,{track.format("hall")}',
+        *(f'"event":"assignment","at":1,{track.format(one)},"new":false' for one in ("door", "hall", "yard")),
         '"event":"confirmed","identity":4',
         f'"event":"track_ended",{track.format("door")},"since":0.5,"until":6',
         f'"event":"track_ended",{track.format("hall")},"since":8.5,"until":9.5',
+        f'"event":"track_ended",{track.format("yard")},"since":9,"until":11',
     ]
     (tmp_path / "events.jsonl").write_text("".join(f"{{{event}}}\n" for event in events))
     status, out, _ = run(monkeypatch, capsys, "visits", tmp_path)
     assert status == 0
-    assert "1 people, 2 visits" in out
+    assert "people 1, visits 3" in out
     assert re.search(r"door +1 +1 +5\.5 *\n +hall +1 +1 +1\.0", out)
-    assert re.search(r"door +hall +1 +2\.5", out)
+    assert re.search(r"door +hall +1 +2\.5 *\n +hall +yard +1 +at once", out)
     assert out.endswith(f"wrote {tmp_path / 'visits.csv'}\n")
-    rows = "4,door,0.500,6.000,5.500\n4,hall,8.500,9.500,1.000\n"
+    rows = "4,door,0.500,6.000,5.500\n4,hall,8.500,9.500,1.000\n4,yard,9.000,11.000,2.000\n"
     assert (tmp_path / "visits.csv").read_text() == "identity,camera,since,until,seconds\n" + rows
 
 
 def test_visits_of_nobody_are_a_table_without_rows(monkeypatch, capsys, tmp_path):
     (tmp_path / "events.jsonl").touch()
     status, out, _ = run(monkeypatch, capsys, "visits", tmp_path, "--out", tmp_path / "none.csv")
-    assert (status, "0 people, 0 visits" in out, "from" in out) == (0, True, False)
+    assert (status, "people 0, visits 0" in out, "from" in out) == (0, True, False)
     assert (tmp_path / "none.csv").read_text() == "identity,camera,since,until,seconds\n"
 
 

@@ -89,7 +89,7 @@ def test_a_camera_may_be_looked_at_less_often_and_not_everywhere(tmp_path):
 
 
 def test_settings_that_just_fit_each_other_are_taken(tmp_path):
-    few = load_site(write(tmp_path, "cameras: [{id: a, url: a.mp4, max_fps: 0.5}]\ntracker: {lost_after_s: 4}"))
+    few = load_site(write(tmp_path, "cameras: [{id: a, url: a.mp4, max_fps: 0.5}]\ntracker: {lost_after_s: 5}"))
     assert few.cameras[0].max_fps == 0.5
     rest = "reid: {bank: 1}\nmatcher: {min_embeddings: 1, new_below: 0.6, min_similarity: 0.6, sure_similarity: 0.6}"
     assert load_site(write(tmp_path, f"cameras: [{A}]\n{rest}")).reid.bank == 1
@@ -143,17 +143,37 @@ A = "{id: a, url: a.mp4}"
         ("cameras: [{id: a, url: a.mp4, max_age_s: 0}]", r"> 0.*`cameras\[.*\].max_age_s`"),
         ("cameras: [{id: a, url: a.mp4, max_fps: 0}]", r"> 0.*`cameras\[.*\].max_fps`"),
         (
-            "cameras: [{id: a, url: a.mp4, max_fps: 1.6}]",
-            r"camera a: max_fps: 1\.6 leaves 0\.625 s from frame to frame, and tracker.lost_after_s is 1; raise one of",
+            "cameras: [{id: a, url: a.mp4, max_fps: 2}]",
+            r"camera a: max_fps: 2: .*lost_after_s is 1; give 2\.5 or more, or a lost_after_s of 1\.25 or more",
         ),
         (
             f"cameras: [{A}, {{id: b, url: b.mp4, max_fps: 5}}]\ntruth: .",
             "camera b: max_fps: 5, and scores against truth count every frame; leave out one of the two",
         ),
-        ("cameras: [{id: a, url: a.mp4, ignore: [[0, 0], [1, 0], [1, 1]]}]", r"`array` of length >= 3.*\.ignore\[.*\]"),
-        ("cameras: [{id: a, url: a.mp4, ignore: [[[0, 0], [1, 1]]]}]", r"length >= 3.*\.ignore\[.*\]"),
-        ("cameras: [{id: a, url: a.mp4, ignore: [[[0, 0], [1, 0], [640, 360]]]}]", r"<= 1.*\.ignore\[.*\]"),
-        ("cameras: [{id: a, url: a.mp4, ignore: [[[0, 0], [1, 0], [1]]]}]", r"length 2.*\.ignore\[.*\]"),
+        (
+            f"cameras: [{A}, {{id: b, url: b.mp4, ignore: [[0, 0], [1, 0], [1, 1]]}}]",
+            r"cameras\[1\]\.ignore: .* is one area where a list of them belongs; write \[\[\[0, 0\], .* \[1, 1\]\]\]",
+        ),
+        (
+            "cameras: [{id: a, url: a.mp4, ignore: [[[0, 0], [1, 0], [640, 360]]]}]",
+            r"cameras\[0\]\.ignore\[0\]: \[640, 360\] is no corner; give shares of the picture's width and height",
+        ),
+        *(
+            (
+                f"cameras: [{{id: a, url: a.mp4, ignore: [[[0, 0], [1, 0], [1, 1]], {area}]}}]",
+                rf"\.ignore\[1\]: .*{says}",
+            )
+            for area, says in {
+                "[[0, 0], [1, 1]]": "is no area; write three corners or more",
+                "[[0, 0], [1, 0], [1]]": "is no area",
+                "[[0, 0], [1, 0], [1, yes]]": "is no area",
+                "5": "5 is no area",
+                "[[0, 0], [1, 0], [1, -0.1]]": r"\[1, -0\.1\] is no corner",
+                "[[0, 0], [1, 0], [1, .nan]]": "is no corner",
+                "[[0, 0], [1, 0], [0, 0]]": "has corners that are the same; give three different ones",
+            }.items()
+        ),
+        ("cameras: [{id: a, url: a.mp4, ignore: 5}]", r"`array`, got `int`.*\.ignore"),
         ("cameras: [{id: a}]", "missing required field `url`"),
         (
             f"cameras: [{A}, {{id: a/b, url: a.mp4}}]",

@@ -91,6 +91,8 @@ def test_tracks_with_an_identity_that_ended_are_told_once_however_they_ended():
     tracks.rename(8, 4)
     tracks.begin(update("a", 2.0, epoch=2))
     assert tracks.take_ended() == (EndedTrack(TrackKey("a", 1, 2), 4, 0.5, 1.0),)
+    (undecided,) = (track for track in tracks if track.identity_id == 9)
+    undecided.identity_id, undecided.former_id = None, 9
     tracks.abandon(60.85)
     assert tracks.take_ended() == (EndedTrack(TrackKey("c", 1, 1), 9, 0.0, 0.8),)
     assert tracks.take_ended() == ()

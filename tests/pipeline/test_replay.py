@@ -16,8 +16,11 @@ import pytest
 
 from pipeline.config import CameraConfig, DetectorConfig, MatcherConfig, ReidConfig, Site
 from pipeline.errors import EngineFailure, StoreError
+from pipeline.events import Assigned, TrackEnded, read_events
+from pipeline.matcher import Matcher
 from pipeline.replay import Replay
 from pipeline.store import Store
+from pipeline.visits import read_visits
 from tests.fakes import ask_to_stop, picture
 from tests.pipeline.clips import scramble, truncate, write_clip
 from tests.pipeline.disk import full_disk
@@ -150,6 +153,24 @@ def test_a_stop_in_the_middle_of_a_step_lets_it_end(parts, tmp_path, monkeypatch
     summary = Replay(parts, tmp_path).run()
     assert summary.interrupted
     assert [record.message for record in caplog.records if record.levelname != "INFO"] == ["stopping"]
+
+
+def test_the_tracks_of_a_replay_that_is_stopped_end_with_it(parts, tmp_path, monkeypatch):
+    whole, steps = Matcher.step, []
+
+    def step(self, given):
+        steps.append(given)
+        if len(steps) == 40:
+            ask_to_stop()
+        return whole(self, given)
+
+    monkeypatch.setattr(Matcher, "step", step)
+    assert Replay(parts, tmp_path).run().interrupted
+    events = [*read_events(tmp_path / "events.jsonl")]
+    decided = {one.key for one in events if isinstance(one, Assigned)}
+    assert decided
+    assert {one.key for one in events if isinstance(one, TrackEnded)} == decided
+    assert len([*read_visits(tmp_path, 0.0)]) >= len(decided)
 
 
 def test_cameras_come_and_go_in_the_events(parts, tmp_path):

@@ -9,14 +9,18 @@ from pipeline.visits import Visit, Way, joined, read_visits, ways, write_visits
 from tests.pipeline.disk import full_disk
 
 
-def assigned(at, track, identity, camera="a", epoch=1):
+def assigned(at, track, identity, camera="a", epoch=1, new=True):
     names = {"camera": camera, "epoch": epoch, "track": track, "identity": identity}
-    return {"at": at, "event": "assignment", **names, "similarity": None, "new": True, "replaces": None}
+    return {"at": at, "event": "assignment", **names, "similarity": None, "new": new, "replaces": None}
 
 
 def ended(track, identity, since, until, camera="a", epoch=1):
     names = {"camera": camera, "epoch": epoch, "track": track, "identity": identity}
     return {"at": until + 1, "event": "track_ended", **names, "since": since, "until": until}
+
+
+def camera(event, at, name="a"):
+    return {"at": at, "event": f"camera_{event}", "camera": name, "reason": ""}
 
 
 def confirmed(*identities):
@@ -64,9 +68,31 @@ def test_tracks_of_the_same_number_in_other_cameras_and_epochs_are_others(tmp_pa
     assert visits(tmp_path, *told) == [(7, "a", 1.0, 1.5), (8, "b", 2.0, 2.5), (9, "a", 3.0, 3.5)]
 
 
-def test_a_track_that_did_not_end_counts_up_to_its_last_decision(tmp_path):
-    told = [assigned(1.0, 1, 7), assigned(2.0, 1, 8), assigned(3.0, 2, 9), *confirmed(7, 8, 9)]
-    assert visits(tmp_path, *told) == [(7, "a", 1.0, 2.0), (8, "a", 2.0, 2.0), (9, "a", 3.0, 3.0)]
+def test_who_is_decided_anew_after_the_last_view_stretches_no_visit(tmp_path):
+    told = [assigned(1.5, 1, 7), assigned(6.0, 1, 8), *confirmed(7, 8), ended(1, 8, 1.0, 5.0)]
+    assert visits(tmp_path, *told) == [(7, "a", 1.0, 5.0), (8, "a", 5.0, 5.0)]
+
+
+def test_a_track_whose_end_was_not_told_lasts_as_long_as_the_events(tmp_path):
+    told = [assigned(1.0, 1, 7), assigned(2.0, 1, 8), *confirmed(7, 8), camera("up", 9.0, "b")]
+    assert visits(tmp_path, *told) == [(7, "a", 1.0, 2.0), (8, "a", 2.0, 9.0)]
+
+
+@pytest.mark.parametrize("after", [camera("down", 60.0), camera("up", 60.0), assigned(60.0, 1, 8, epoch=2)])
+def test_a_track_whose_end_was_not_told_lasts_no_longer_than_its_camera(tmp_path, after):
+    told = [assigned(1.0, 1, 7), *confirmed(7), camera("up", 5.0, "b"), after, camera("down", 70.0), camera("up", 80.0)]
+    assert visits(tmp_path, *told) == [(7, "a", 1.0, 5.0)]
+
+
+def test_a_camera_that_went_does_not_end_a_track_whose_end_is_told(tmp_path):
+    told = [assigned(1.0, 1, 7), *confirmed(7), camera("down", 2.0), camera("up", 2.5), ended(1, 7, 0.5, 9.0)]
+    assert visits(tmp_path, *told) == [(7, "a", 0.5, 9.0)]
+
+
+def test_who_was_known_before_the_first_event_was_confirmed_then(tmp_path):
+    told = [assigned(1.0, 1, 7, new=False), ended(1, 7, 1.0, 4.0), assigned(6.0, 2, 9), ended(2, 9, 6.0, 8.0)]
+    assert visits(tmp_path, *told) == [(7, "a", 1.0, 4.0)]
+    assert visits(tmp_path, *told, merge(7, 9)) == [(7, "a", 1.0, 4.0), (7, "a", 6.0, 8.0)]
 
 
 def test_a_track_whose_assignment_is_in_no_file_any_more_has_the_identity_it_ended_with(tmp_path):
@@ -108,6 +134,11 @@ def test_ways_lead_from_camera_to_camera_the_most_used_first():
     ]  # fmt: skip
     assert ways(found) == [Way("a", "b", (2, -1)), Way("b", "a", (2,)), Way("b", "c", (2,))]
     assert ways([]) == []
+
+
+def test_people_come_from_where_they_were_seen_last(tmp_path):
+    found = [Visit(1, "a", 0, 100), Visit(1, "b", 10, 20), Visit(1, "a", 105, 106), Visit(1, "c", 110, 120)]
+    assert ways(found) == [Way("a", "b", (-90,)), Way("a", "c", (4,))]
 
 
 def test_visits_are_written_as_csv_all_or_nothing(tmp_path):
