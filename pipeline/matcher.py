@@ -76,12 +76,12 @@ class Matcher:
         if self._open.is_late(update):
             return Outcome()
         self._looks.learn(_views(self._open.begin(update)))
+        decisions = self._forget_of_before(now)
         tracks = self._open.take_in(update, self.gallery)
         self._see(update, tracks)
         visible = {
             key: track for key, track in tracks.items() if track.tracklet.last_seen >= now and not track.tracklet.closed
         }
-        decisions: list[Decision] = []
         self._part_twins(visible)
         decisions += self._match(tracks, visible, now)
         self._note_company(tracks, visible, now)
@@ -330,6 +330,20 @@ class Matcher:
                 self.gallery.confirm(track.identity_id)
                 confirmations.append(Confirmation(track.identity_id, now))
         return confirmations
+
+    def _forget_of_before(self, now: float) -> list[Decision]:
+        """Forgets, before the first update, who was last seen too long before it, however many.
+
+        Who was in view when an earlier matcher stopped may be so still, and was told last up to a minute before.
+        """
+        if self._last_sweep > -np.inf:
+            return []
+        in_view, limit = self._open.in_view(now), now - self._config.forget_after_s
+        longest = self.gallery.longest_unseen(len(self.gallery)).items()
+        gone = [who for who, at in longest if at < (limit - _TOLD_EVERY_S if who in in_view else limit)]
+        for who in gone:
+            self._forget(who)
+        return [Expiry(who, now) for who in gone]
 
     def _sweep(self, now: float) -> list[Decision]:
         """Forgets, once a second, who was not seen for long, and the longest unseen of too many."""

@@ -361,9 +361,21 @@ def test_beyond_max_identities_the_longest_unseen_are_forgotten():
 def test_of_very_many_to_forget_some_wait_for_the_next_second():
     people = (Identity(who, X[None], -float(who), 0.0, frozenset(), True) for who in range(1, 301))
     known = matcher(state=MatcherState(tuple((one, (None,)) for one in people), next_identity_id=301))
-    gone = [[one.identity_id for one in of(Expiry, known.step(update("a", at)))] for at in (500.0, 500.5, 501.0)]
-    assert [len(some) for some in gone] == [256, 0, 44]
-    assert gone[0] + gone[2] == [*range(1, 301)]
+    times = (50.0, 500.0, 500.5, 501.0)
+    gone = [[one.identity_id for one in of(Expiry, known.step(update("a", at)))] for at in times]
+    assert [len(some) for some in gone] == [0, 256, 0, 44]
+    assert gone[1] + gone[3] == [*range(1, 301)]
+
+
+def test_who_was_last_seen_too_long_before_a_run_began_is_nobody_in_it():
+    people = [Identity(who, np.eye(3, dtype=np.float32)[[who % 3]], 0.0, 0.0, frozenset(), True) for who in range(400)]
+    recent = Identity(400, Z[None], 0.0, 110.0, frozenset(), True)
+    earlier = {TrackKey("b", 1, who): who for who in (1, 2)}  # in view when it ended
+    known = matcher(state=MatcherState(tuple((one, (None,)) for one in [*people, recent]), earlier, 401))
+    newcomers = (tracklet(1, X, at=200.0), tracklet(2, Y, at=200.0), tracklet(3, Z, at=200.0))
+    outcome = known.step(update("a", 200.0, *newcomers, epoch=2))
+    assert {one.identity_id for one in of(Expiry, outcome)} == {*range(400)}
+    assert who(outcome) == {1: 401, 2: 402, 3: 400}
 
 
 def test_a_restarted_matcher_goes_on_with_the_same_identities():
