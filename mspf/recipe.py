@@ -47,7 +47,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         reseed_patches: patch bodies start as copies of the global one, whatever the weights to start from have.
         precision: of activations; float16 scales its losses, on CUDA alone; a CPU without bfloat16 takes float32.
         cuda_graphs: on one GPU, forward and backward are recorded once and launched whole.
-        compile: by torch.compile, in place of CUDA graphs: fuses kernels, takes long to start; not timed on a GPU yet.
+        compile: by torch.compile, in place of CUDA graphs: fuses kernels, takes long to start; not timed on a GPU yet;
+            on a CPU in bfloat16 its gradients were no numbers (torch 2.14).
         deterministic: the same weights from the same seed on CUDA, too, where that costs speed.
         validation_ids: the last people of every data set, kept out of training and scored now and then.
         validate_every: epochs between two scores.

@@ -1,4 +1,4 @@
-"""Entry point of `mspf-pipeline`: a stop is one line, also while the libraries are still being loaded."""
+"""Entry point of `mspf-pipeline`: a stop shows no traceback, also while the libraries are still being loaded."""
 
 import os
 import signal

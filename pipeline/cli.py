@@ -23,7 +23,7 @@ from rich.table import Table
 
 from pipeline.config import Site, load_site
 from pipeline.errors import ConfigError, PipelineError, SourceError, StoreError
-from pipeline.results import Evaluation, Summary, evaluate_run, hints, short_reason, write_merged
+from pipeline.results import Evaluation, Summary, evaluate_run, hints, overlooked, short_reason, write_merged
 from pipeline.sinks import locked, write_json
 from pipeline.telemetry import CameraCounters
 
@@ -274,6 +274,8 @@ def evaluate(
     scores = evaluate_run(run_dir, truth)
     write_json(run_dir / "evaluation.json", scores)
     _show_scores(scores)
+    for hint in overlooked(run_dir, truth):
+        console.print(f"hint         {hint}", soft_wrap=True)
 
 
 @app.command()
@@ -304,9 +306,7 @@ def visits(
     out: Annotated[
         Path | None, typer.Option(metavar="<path>", help="CSV file to write; default RUN_DIR/visits.csv.")
     ] = None,
-    away: Annotated[
-        float, typer.Option(help="Seconds: who is out of a camera's view for no longer has not left.")
-    ] = 10.0,
+    away: Annotated[float, typer.Option(help="Seconds out of a camera's view that do not end a visit.")] = 10.0,
 ) -> None:
     """Tell who was at which camera from when to when, and who went from where to where.
 
@@ -316,7 +316,7 @@ def visits(
     """
     from pipeline.visits import read_visits, write_visits
 
-    if not 0 <= away < math.inf:
+    if not away >= 0:
         raise ConfigError(f"--away {away:g} is no length of time; give 0 or more")
     found, out = read_visits(run_dir, away), out or run_dir / "visits.csv"
     write_visits(found, out)
@@ -461,11 +461,13 @@ def check(cams: Cams) -> None:
 
 def _first_frame(camera: "CameraConfig", image_bgr: "U8", people: "Detections") -> str:
     """Who is seen and, as `ignore` has it, where they stand."""
-    from pipeline.ignored import counted, standing
+    from pipeline.ignored import in_areas, standing
 
     height, width = image_bgr.shape[:2]
-    places = [f"[{x:.2f}, {y:.2f}]" for x, y in standing(people.boxes_xyxy, (width, height)).tolist()]
-    ignored = len(people) - len(counted(people, camera.ignore, (width, height)))
+    ignored = in_areas(people, camera.ignore, (width, height))
     told = f"{camera.id}: ok, {width}x{height}, {len(people)} people in the first frame"
-    told += f", standing at {' '.join(places)}" if places else ""
-    return told + (f"; {ignored} of them in an area to ignore" if camera.ignore else "")
+    places = [f"[{x:.2f}, {y:.2f}]" for x, y in standing(people.boxes_xyxy, (width, height)).tolist()]
+    for which, where in (("standing at", ~ignored), ("to be ignored at", ignored)):
+        if where.any():
+            told += f", {which} {' '.join(place for place, there in zip(places, where, strict=True) if there)}"
+    return told

@@ -29,7 +29,9 @@ CameraId = Annotated[str, Meta(pattern=_ID)]
 
 _EXAMPLE = "cameras: [{id: hall, url: webcam:0}]"
 _YEAR_S = 365 * 86400.0
+_AREA = "[[0, 0], [1, 0], [1, 0.5]]"
 _CORNERS = 3  # of an area, at least
+_LEAST_AREA = 1e-6  # of the picture: less than a pixel
 _FRAMES_TO_LOSE = 2.5  # frames that `tracker.lost_after_s` has to hold; they are not quite even
 _SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # Userinfo goes up to the last @, since passwords are often not percent-encoded; tokens are told by their names.
@@ -310,22 +312,27 @@ def _camera_fault(camera: object) -> str:
         return f".id: {camera_id!r} is no id; use at most 64 of a-z A-Z 0-9 . _ -, first a letter or digit"
     if str(url).isdecimal():
         return f".url: {url!r} is no url; write webcam:{url}"
-    return _ignore_fault(camera.get("ignore"))
+    return _ignore_fault(camera["ignore"]) if "ignore" in camera else ""
 
 
 def _ignore_fault(areas: object) -> str:
     if not isinstance(areas, list):
-        return ""
+        return f".ignore: {areas!r} is no list of areas; write [{_AREA}]"
     if areas and all(map(_is_pair, areas)):
         return f".ignore: {areas} is one area where a list of them belongs; write [{areas}]"
     for place, area in enumerate(areas):
         if not (isinstance(area, list) and len(area) >= _CORNERS and all(map(_is_pair, area))):
-            return f".ignore[{place}]: {area} is no area; write three corners or more, as [[0, 0], [1, 0], [1, 0.5]]"
+            return f".ignore[{place}]: {area!r} is no area; write three corners or more, each [x, y], as in {_AREA}"
         if outside := [corner for corner in area if not (0 <= corner[0] <= 1 and 0 <= corner[1] <= 1)]:
             return f".ignore[{place}]: {outside[0]} is no corner; give shares of the picture's width and height, 0 to 1"
-        if len({(x, y) for x, y in area}) < _CORNERS:
-            return f".ignore[{place}]: {area} has corners that are the same; give three different ones or more"
+        if abs(_enclosed(area)) < _LEAST_AREA:
+            return f".ignore[{place}]: {area} encloses nothing; give corners that are not on one line, in their order"
     return ""
+
+
+def _enclosed(area: Sequence[Sequence[float]]) -> float:
+    """The share of the picture within some corners, in their order (the shoelace formula); signed."""
+    return sum(x * below - right * y for (x, y), (right, below) in pairwise([*area, area[0]])) / 2
 
 
 def _is_pair(value: object) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config import Area
 from pipeline.datatypes import F32, Detections
@@ -16,15 +17,17 @@ def standing(boxes_xyxy: F32, size_wh: tuple[int, int]) -> F32:
     return np.asarray(feet / size_wh, np.float32)
 
 
-def counted(people: Detections, areas: Sequence[Area], size_wh: tuple[int, int]) -> Detections:
-    """Those who stand in none of the areas, borders included."""
-    if not areas or not len(people):
-        return people
+def in_areas(people: Detections, areas: Sequence[Area], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+    """(N,) who stands in one of the areas, borders included."""
     corners = [np.array(area, np.float32) for area in areas]
-    outside = np.array(
-        [
-            all(cv2.pointPolygonTest(area, (x, y), measureDist=False) < 0 for area in corners)
-            for x, y in standing(people.boxes_xyxy, size_wh).tolist()
-        ]
-    )
+    places = standing(people.boxes_xyxy, size_wh).tolist()
+    inside = [any(cv2.pointPolygonTest(area, place, measureDist=False) >= 0 for area in corners) for place in places]
+    return np.array(inside, np.bool_)
+
+
+def counted(people: Detections, areas: Sequence[Area], size_wh: tuple[int, int]) -> Detections:
+    """Those who stand in none of the areas."""
+    if not areas:
+        return people
+    outside = ~in_areas(people, areas, size_wh)
     return Detections(people.boxes_xyxy[outside], people.score[outside])

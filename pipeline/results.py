@@ -205,6 +205,19 @@ def evaluate_run(run: Path, truth: Path) -> Evaluation:
     return Evaluation(**_rounded(online), after_merges=Scores(**_rounded(after)))
 
 
+def overlooked(run: Path, truth: Path) -> Iterator[str]:
+    """A line for each camera with truth whose frames were not nearly all looked at, as summary.json has it."""
+    try:
+        summary = msgspec.json.decode((run / "summary.json").read_bytes(), type=Summary)
+    except (OSError, msgspec.DecodeError):
+        return
+    for camera_id, one in summary.cameras.items():
+        path = truth / f"{camera_id}.txt"
+        last = int(read_boxes(path).frame.max(initial=0)) if path.is_file() else 0
+        if one.frames < (1 - _MUCH) * last:
+            yield f"{camera_id}: {one.frames} of {last} frames were looked at; who is in the others counts as missed"
+
+
 def _with_merges(found: Mapping[str, Boxes], became: Mapping[int, int]) -> dict[str, Boxes]:
     after = {camera: replace(boxes, identity=merged(boxes.identity, became)) for camera, boxes in found.items()}
     return {camera: boxes.at(last_in_frame(boxes.frame, boxes.identity)) for camera, boxes in after.items()}

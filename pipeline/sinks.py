@@ -289,4 +289,4 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise StoreError(f"{path}: cannot write: {error.strerror}; free space or give another --out") from error
+        raise StoreError(f"{path}: cannot write: {error.strerror}; free space there or give another --out") from error

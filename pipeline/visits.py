@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -21,6 +22,10 @@ from pipeline.events import (
     read_events,
 )
 from pipeline.sinks import write_whole
+
+_HEADER = "identity,camera,since,until,seconds,since_utc,until_utc"
+_DATED_FROM_S = 365 * 86400.0  # no file of a replay is so long
+_DATED_TO_S = 253_402_300_799.0  # the end of the year 9999
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,7 @@ def read_visits(run: Path, away_s: float) -> list[Visit]:
     """
     path = run / "events.jsonl"
     if not path.is_file():
-        raise ConfigError(f"{path}: no such file; give a run directory")
+        raise ConfigError(f"{path}: no such file; give a run directory, or wait until its run has begun")
     log = _Log()
     for event in read_events(path):
         log.take(event)
@@ -165,10 +170,29 @@ def ways(visits: Sequence[Visit]) -> list[Way]:
 
 
 def write_visits(visits: Iterable[Visit], path: Path) -> None:
-    """A CSV file: identity, camera, since, until, seconds.
+    """A CSV file with a line a visit; where times are of a clock, also as dates in UTC.
 
     Raises:
+        ConfigError: another kind of file is there.
         StoreError: it cannot be written; the former file is still there.
     """
-    lines = [f"{one.identity_id},{one.camera_id},{one.since:.3f},{one.until:.3f},{one.seconds:.3f}" for one in visits]
-    write_whole(path, "\n".join(["identity,camera,since,until,seconds", *lines, ""]).encode())
+    if path.is_file() and path.stat().st_size and _first_line(path) != _HEADER:
+        raise ConfigError(f"{path}: is no list of visits, and would be replaced by one; give another --out")
+    write_whole(path, "\n".join([_HEADER, *map(_line, visits), ""]).encode())
+
+
+def _first_line(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline(len(_HEADER) + 1).rstrip("\n")
+
+
+def _line(visit: Visit) -> str:
+    numbers = f"{visit.since:.3f},{visit.until:.3f},{visit.seconds:.3f}"
+    return f"{visit.identity_id},{visit.camera_id},{numbers},{_date(visit.since)},{_date(visit.until)}"
+
+
+def _date(seconds: float) -> str:
+    """ISO 8601, or nothing for a time that counts from the start of a file."""
+    if not _DATED_FROM_S <= seconds <= _DATED_TO_S:
+        return ""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -170,10 +170,16 @@ A = "{id: a, url: a.mp4}"
                 "5": "5 is no area",
                 "[[0, 0], [1, 0], [1, -0.1]]": r"\[1, -0\.1\] is no corner",
                 "[[0, 0], [1, 0], [1, .nan]]": "is no corner",
-                "[[0, 0], [1, 0], [0, 0]]": "has corners that are the same; give three different ones",
+                "[[0, 0], [1, 0], [0, 0]]": "encloses nothing; give corners that are not on one line",
+                "[[0.2, 0.7], [0.45, 0.7], [0.33, 0.7]]": "encloses nothing",
+                "[[0, 0], [1, 1], [1, 0], [0, 1]]": "encloses nothing",
             }.items()
         ),
-        ("cameras: [{id: a, url: a.mp4, ignore: 5}]", r"`array`, got `int`.*\.ignore"),
+        (
+            "cameras: [{id: a, url: a.mp4, ignore: 5}]",
+            r"cameras\[0\]\.ignore: 5 is no list of areas; write \[\[\[0, 0\]",
+        ),
+        ("cameras: [{id: a, url: a.mp4, ignore: }]", r"cameras\[0\]\.ignore: None is no list of areas"),
         ("cameras: [{id: a}]", "missing required field `url`"),
         (
             f"cameras: [{A}, {{id: a/b, url: a.mp4}}]",

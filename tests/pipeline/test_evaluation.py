@@ -14,10 +14,12 @@ from pipeline.results import (
     camera_summary,
     evaluate_run,
     hints,
+    overlooked,
     read_boxes,
     short_reason,
     write_merged,
 )
+from pipeline.sinks import write_json
 from pipeline.telemetry import CameraCounters, added
 from tests.pipeline.disk import full_disk
 
@@ -182,6 +184,16 @@ def test_half_a_last_box_of_a_run_is_left_out_and_of_truth_an_error(tmp_path):
     path.write_text("1,1,2,3,4,5,0.9,-1,-1,-1\n2,1,2")
     with pytest.raises(ConfigError, match="line 2 is not MOT"):
         read_boxes(path)
+
+
+def test_a_camera_of_whose_frames_few_were_looked_at_is_named(tmp_path):
+    run, truth = run_dir(tmp_path, {"a": "", "b": "", "c": ""})
+    for camera, last in {"a": 100, "b": 100}.items():
+        (truth / f"{camera}.txt").write_text(f"1,1,0,0,9,9,1\n{last},1,0,0,9,9,1\n")
+    assert [*overlooked(run, truth)] == []
+    counted = {one: camera_summary(CameraCounters(frames=n), 1.0) for one, n in {"a": 98, "b": 50, "c": 1}.items()}
+    write_json(run / "summary.json", Summary("replay", 1, 1.0, 1.0, counted, {}, 1.0))
+    assert [*overlooked(run, truth)] == ["b: 50 of 100 frames were looked at; who is in the others counts as missed"]
 
 
 def merge_line(identity, replaces):

@@ -141,11 +141,25 @@ def test_people_come_from_where_they_were_seen_last(tmp_path):
     assert ways(found) == [Way("a", "b", (-90,)), Way("a", "c", (4,))]
 
 
+def test_no_other_file_is_replaced_by_visits(tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"event":"camera_up"}\n')
+    with pytest.raises(
+        ConfigError, match=r"events\.jsonl: is no list of visits, and would be replaced by one; give an"
+    ):
+        write_visits([], path)
+    assert path.read_text() == '{"event":"camera_up"}\n'
+    (tmp_path / "empty.csv").touch()
+    for _ in range(2):
+        write_visits([], tmp_path / "empty.csv")
+
+
 def test_visits_are_written_as_csv_all_or_nothing(tmp_path):
     path = tmp_path / "visits.csv"
     write_visits([Visit(3, "door", 1.25, 4.0), Visit(12, "hall", 1764500000.1, 1764500060.3)], path)
-    rows = "3,door,1.250,4.000,2.750\n12,hall,1764500000.100,1764500060.300,60.200\n"
-    assert path.read_text() == "identity,camera,since,until,seconds\n" + rows
+    dated = "12,hall,1764500000.100,1764500060.300,60.200,2025-11-30T10:53:20.100Z,2025-11-30T10:54:20.300Z"
+    rows = f"3,door,1.250,4.000,2.750,,\n{dated}\n"
+    assert path.read_text() == "identity,camera,since,until,seconds,since_utc,until_utc\n" + rows
     with full_disk(64), pytest.raises(StoreError, match=r"visits\.csv: cannot write: "):
         write_visits([Visit(1, "door", 0, 1)] * 100, path)
     assert path.read_text().endswith(rows)
