@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.visits import read_visits
 from tests.e2e.sites import demo_clips, free_port, has_rtsp_server, remux, rtsp_server, write_site
 
 # On a machine so busy that a camera's frames are seconds apart a track is hardly ever seen twice: one view must do.
@@ -109,6 +110,14 @@ def test_kill_9_loses_and_renumbers_no_identity(victim: str, long_clips: list[Pa
     ids = [one["identity"] for one in named(out, "assignment") if one["new"]]
     assert len(ids) == len(set(ids))
     assert json.loads((out / "summary.json").read_text())["restarts"] == 1
+    decided, ended = (
+        [(one["camera"], one["epoch"], one["track"]) for one in named(out, event)]
+        for event in ("assignment", "track_ended")
+    )
+    assert len(ended) == len(set(ended)), "an end was told twice"
+    assert ended
+    assert set(ended) <= set(decided)
+    assert {one.identity_id for one in read_visits(out, 10.0)} <= set(ids)
     for camera in ("cam1", "cam2"):
         boxes = [line.split(",")[:2] for line in (out / "tracks" / f"{camera}.txt").read_text().splitlines()]
         assert len({tuple(box) for box in boxes}) == len(boxes), "a frame number came twice"
