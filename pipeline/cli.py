@@ -3,37 +3,26 @@
 import math
 import os
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.live import Live
 from rich.progress import Progress, TimeRemainingColumn
-from rich.table import Table
 
 from pipeline.config import Site, load_site
 from pipeline.errors import ConfigError, PipelineError, SourceError, StoreError
-from pipeline.results import Evaluation, Summary, evaluate_run, hints, overlooked, short_reason, write_merged
+from pipeline.results import Summary, evaluate_run, overlooked, write_merged
+from pipeline.screen import console, first_frame, progress, show_plans, show_scores, show_summary, show_visits
 from pipeline.sinks import locked, write_json
-from pipeline.telemetry import CameraCounters
 
 if TYPE_CHECKING:
-    from pipeline.build import Built, Wanted
-    from pipeline.config import CameraConfig
-    from pipeline.datatypes import U8, Detections
-    from pipeline.visits import Visit
-
-_MOST_WAYS = 20  # shown
+    from pipeline.build import Wanted
 
 app = typer.Typer(
     add_completion=False,
@@ -41,8 +30,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="From camera streams to cross-camera identities. Try: mspf-pipeline run --cams configs/demo.yaml",
 )
-# Paths and urls may hold [brackets]; a file has room for a table's lines.
-console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
 
 
 def _folder(text: str) -> Path:
@@ -125,7 +112,7 @@ def _follow(site: Site, out: Path, *, replay: bool, video: bool, seconds: float 
             summary.evaluation = evaluate_run(out, Path(site.truth))
             write_json(out / "summary.json", summary)
     finally:
-        _show(summary, site, out)
+        show_summary(summary, site, out)
     if summary.interrupted:
         raise typer.Exit(130)
     if not seen:
@@ -144,7 +131,7 @@ def _replay(site: Site, out: Path, video: bool) -> Summary:
     from pipeline.replay import Replay
 
     log_to(out / "pipeline.log", "replay")
-    with _progress() as show:
+    with progress() as show:
         return Replay(site, out, video=video, on_progress=show).run()
 
 
@@ -160,77 +147,9 @@ def _live(site: Site, out: Path, video: bool, seconds: float | None) -> Summary:
     detector = msgspec.structs.replace(site.detector, model=str(resolve_detector(site.detector.model)))
     site = msgspec.structs.replace(site, detector=detector)
     prepare(site, partial(log_to, out / "pipeline.log", "prepare"))
-    with _progress() as show:
+    with progress() as show:
         network = reid_digest(site.reid.model)
         return Supervisor(site, out, network=network, video=video, seconds=seconds, on_progress=show).run()
-
-
-class _Screen:
-    """The table of a run in progress."""
-
-    def __init__(self, live: Live) -> None:
-        self._live = live
-        self._started = time.monotonic()
-        self._next_line = 0.0
-
-    def __call__(self, counters: Mapping[str, CameraCounters], identities: int) -> None:
-        elapsed = time.monotonic() - self._started
-        table = Table(box=SIMPLE, title=f"{elapsed:.0f} s · {identities} identities", title_justify="left")
-        for name in ("camera", "state", "frames", "fps", "dropped", "in view", "tracks"):
-            table.add_column(name, justify="left" if name in ("camera", "state") else "right")
-        for camera_id, one in counters.items():
-            state = "up" if one.up else one.reason or "connecting"
-            fps = one.fps or one.frames / max(elapsed, 1e-3)
-            dropped = sum(one.dropped.values())
-            numbers = (one.frames, f"{fps:.1f}", dropped, one.visible, one.tracks)
-            table.add_row(camera_id, state, *(str(number) for number in numbers))
-        if console.is_terminal:
-            self._live.update(table)
-        elif elapsed >= self._next_line:
-            self._next_line = elapsed + 5.0
-            frames = sum(one.frames for one in counters.values())
-            console.print(
-                f"{elapsed:5.0f} s  {frames} frames  {frames / elapsed:.1f} frames/s  {identities} identities"
-            )
-
-
-@contextmanager
-def _progress() -> Iterator[_Screen]:
-    with Live(console=console, refresh_per_second=4, transient=True, auto_refresh=console.is_terminal) as live:
-        yield _Screen(live)
-
-
-def _show(summary: Summary, site: Site, out: Path) -> None:
-    table = Table(box=SIMPLE, title=f"{summary.mode}, {summary.seconds:.1f} s", title_justify="left")
-    for name in ("camera", "frames", "fps", "dropped", "tracks", "crops described"):
-        table.add_column(name, justify="left" if name == "camera" else "right")
-    table.add_column("problem" if any(one.reason for one in summary.cameras.values()) else "")
-    for camera in site.cameras:
-        one = summary.cameras[camera.id]
-        numbers = (one.frames, f"{one.fps:.1f}", one.dropped, one.tracks, one.crops)
-        table.add_row(camera.id, *(str(number) for number in numbers), short_reason(one.reason, camera))
-    console.print(table)
-    latency = "  ".join(f"{name} {value:.0f} ms" for name, value in summary.latency_ms.items())
-    console.print(f"identities   {summary.identities}")
-    console.print(f"frames/s     {summary.fps:.1f} over {len(summary.cameras)} cameras")
-    console.print(f"latency      {latency}")
-    console.print(f"memory       {summary.rss_mb:.0f} MB resident")
-    for hint in hints(summary, site):
-        console.print(f"hint         {hint}", soft_wrap=True)
-    if summary.evaluation:
-        _show_scores(summary.evaluation)
-    console.print(f"run          {out}", soft_wrap=True)
-
-
-def _show_scores(scores: Evaluation) -> None:
-    table = Table(box=SIMPLE, title="across all cameras", title_justify="left")
-    for name in ("", "IDF1", "HOTA", "AssA", "DetA", "precision", "recall", "id switches"):
-        table.add_column(name, justify="right" if name else "left")
-    for name, one in (("strictly online", scores), ("after merges", scores.after_merges)):
-        values = (one.idf1, one.hota, one.assa, one.deta, one.precision, one.recall)
-        table.add_row(name, *(f"{value:.3f}" for value in values), str(one.id_switches))
-    console.print(table)
-    console.print(f"protocol     {scores.protocol}", soft_wrap=True)
 
 
 @app.command()
@@ -273,7 +192,7 @@ def evaluate(
     """
     scores = evaluate_run(run_dir, truth)
     write_json(run_dir / "evaluation.json", scores)
-    _show_scores(scores)
+    show_scores(scores)
     for hint in overlooked(run_dir, truth):
         console.print(f"hint         {hint}", soft_wrap=True)
 
@@ -320,31 +239,8 @@ def visits(
         raise ConfigError(f"--away {away:g} is no length of time; give 0 or more")
     found, out = read_visits(run_dir, away), out or run_dir / "visits.csv"
     write_visits(found, out)
-    _show_visits(found)
+    show_visits(found)
     console.print(f"wrote {out}", soft_wrap=True)
-
-
-def _show_visits(found: "Sequence[Visit]") -> None:
-    from pipeline.visits import ways
-
-    people = len({one.identity_id for one in found})
-    table = Table(box=SIMPLE, title=f"people {people}, visits {len(found)}", title_justify="left")
-    for name in ("camera", "people", "visits", "median s"):
-        table.add_column(name, justify="left" if name == "camera" else "right")
-    for camera_id in sorted({one.camera_id for one in found}):
-        here = [one for one in found if one.camera_id == camera_id]
-        stay = median(one.seconds for one in here)
-        table.add_row(camera_id, f"{len({one.identity_id for one in here})}", f"{len(here)}", f"{stay:.1f}")
-    console.print(table)
-    table = Table(box=SIMPLE)
-    for name in ("from", "to", "times", "median s between"):
-        table.add_column(name, justify="left" if name in ("from", "to") else "right")
-    for way in ways(found)[:_MOST_WAYS]:
-        between = median(way.seconds)
-        told = f"{between:.1f}" if between >= 0 else "at once"
-        table.add_row(way.came_from, way.came_to, f"{len(way.seconds)}", told)
-    if table.row_count:
-        console.print(table)
 
 
 @app.command()
@@ -388,7 +284,7 @@ def build(
             bar.update(task, description=phase, completed=done, total=steps)
 
         built = [build_plan(one, max_batch, show) for one in wanted]
-    _show_plans(built)
+    show_plans(built)
     if any(one.untimed for one in built):
         console.print(
             "plans that were not timed on a GPU are for trying only: a machine with one builds its own", soft_wrap=True
@@ -413,23 +309,6 @@ def _wanted(models: Sequence[str], cams: Path | None, backend: str | None, preci
     return [Wanted(one.path, backend or one.backend, chosen or one.precision) for one in wanted]
 
 
-def _show_plans(built: "Sequence[Built]") -> None:
-    from pipeline.build import TIMED_BATCHES
-
-    keys = [one.plan.key for one in built]
-    flavours = " and ".join(sorted({f"{key.flavour} {key.version}" for key in keys}))
-    table = Table(box=SIMPLE, title=f"{flavours}, at most {keys[0].max_batch} at once", title_justify="left")
-    for name in ("network", "in", "layers", "MB", "build s", *(f"ms b{batch}" for batch in TIMED_BATCHES)):
-        table.add_column(name, justify="left" if name in ("network", "in") else "right", overflow="fold")
-    for one in built:
-        facts = (f"{one.plan.layers}", f"{one.plan.size / 1e6:.1f}", f"{one.plan.seconds:.1f}")
-        latency = [f"{value:.2f}" for value in one.latency_ms] or ["-"] * len(TIMED_BATCHES)
-        table.add_row(Path(one.name).stem, one.plan.key.precision, *facts, *latency)
-    console.print(table)
-    for one in built:
-        console.print(f"{one.plan.path}{f': not timed, {one.untimed}' if one.untimed else ''}", soft_wrap=True)
-
-
 @app.command()
 def check(cams: Cams) -> None:
     """Try a site without running it.
@@ -451,23 +330,9 @@ def check(cams: Cams) -> None:
     for camera in site.cameras:
         try:
             picture = next(read_video(camera)).picture.bgr()
-            console.print(_first_frame(camera, picture, networks.detector.detect([picture])[0]), soft_wrap=True)
+            console.print(first_frame(camera, picture, networks.detector.detect([picture])[0]), soft_wrap=True)
         except (SourceError, StopIteration) as error:
             failed += 1
             console.print(str(error) or f"{camera.id}: holds no frame", style="bold red", soft_wrap=True)
     if failed:
         raise SourceError(f"{failed} of {len(site.cameras)} cameras do not answer")
-
-
-def _first_frame(camera: "CameraConfig", image_bgr: "U8", people: "Detections") -> str:
-    """Who is seen and, as `ignore` has it, where they stand."""
-    from pipeline.ignored import in_areas, standing
-
-    height, width = image_bgr.shape[:2]
-    ignored = in_areas(people, camera.ignore, (width, height))
-    told = f"{camera.id}: ok, {width}x{height}, {len(people)} people in the first frame"
-    places = [f"[{x:.2f}, {y:.2f}]" for x, y in standing(people.boxes_xyxy, (width, height)).tolist()]
-    for which, where in (("standing at", ~ignored), ("to be ignored at", ignored)):
-        if where.any():
-            told += f", {which} {' '.join(place for place, there in zip(places, where, strict=True) if there)}"
-    return told

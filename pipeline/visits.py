@@ -1,10 +1,12 @@
 """Who was where, and when: the visits of people to cameras, from the events of a run."""
 
+import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from io import StringIO
 from itertools import accumulate
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from pipeline.events import (
 )
 from pipeline.sinks import write_whole
 
-_HEADER = "identity,camera,since,until,seconds,since_utc,until_utc"
+_COLUMNS = ["identity", "camera", "since", "until", "seconds", "since_utc", "until_utc"]
 _DATED_FROM_S = 365 * 86400.0  # no file of a replay is so long
 _DATED_TO_S = 253_402_300_799.0  # the end of the year 9999
 
@@ -73,19 +75,19 @@ class _Log:
         """One more event."""
         match event:
             case Assigned():
-                self._begin_anew(event.camera, event.epoch)
+                self._camera_changed(event.camera, event.epoch)
                 self._open.setdefault(event.key, []).append((event.at, event.identity))
                 if event.new:
                     self._begun.add(event.identity)
             case TrackEnded():
-                self._begin_anew(event.camera, event.epoch)
+                self._camera_changed(event.camera, event.epoch)
                 self._end(event.key, event.since, event.until, event.identity)
             case Confirmed():
                 self._confirmed.add(event.identity)
             case Merged():
                 self.merges[event.replaces] = event.identity
             case CameraUp() | CameraDown():
-                self._begin_anew(event.camera)
+                self._camera_changed(event.camera)
         self._now = max(self._now, event.at)
 
     def finish(self) -> None:
@@ -98,7 +100,7 @@ class _Log:
         """Whether somebody was confirmed, or known before the first event."""
         return identity_id in self._confirmed or identity_id not in self._begun
 
-    def _begin_anew(self, camera_id: str, epoch: int | None = None) -> None:
+    def _camera_changed(self, camera_id: str, epoch: int | None = None) -> None:
         for key in self._open:
             if key.camera_id == camera_id and (epoch is None or key.epoch < epoch):
                 self._gone.setdefault(key, self._now)
@@ -176,19 +178,23 @@ def write_visits(visits: Iterable[Visit], path: Path) -> None:
         ConfigError: another kind of file is there.
         StoreError: it cannot be written; the former file is still there.
     """
-    if path.is_file() and path.stat().st_size and _first_line(path) != _HEADER:
+    if path.is_file() and path.stat().st_size and _first_line(path) != _COLUMNS:
         raise ConfigError(f"{path}: is no list of visits, and would be replaced by one; give another --out")
-    write_whole(path, "\n".join([_HEADER, *map(_line, visits), ""]).encode())
+    table = StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(_COLUMNS)
+    rows.writerows(map(_row, visits))
+    write_whole(path, table.getvalue().encode())
 
 
-def _first_line(path: Path) -> str:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return file.readline(len(_HEADER) + 1).rstrip("\n")
+def _first_line(path: Path) -> list[str]:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        return next(csv.reader([file.readline(1000)]), [])
 
 
-def _line(visit: Visit) -> str:
-    numbers = f"{visit.since:.3f},{visit.until:.3f},{visit.seconds:.3f}"
-    return f"{visit.identity_id},{visit.camera_id},{numbers},{_date(visit.since)},{_date(visit.until)}"
+def _row(visit: Visit) -> tuple[object, ...]:
+    numbers = (f"{value:.3f}" for value in (visit.since, visit.until, visit.seconds))
+    return (visit.identity_id, visit.camera_id, *numbers, _date(visit.since), _date(visit.until))
 
 
 def _date(seconds: float) -> str:
