@@ -21,11 +21,12 @@ MIN_COSINE_FLOAT = 0.999
 MIN_IOU = 0.95  # of a box and its reference
 MAX_SCORE_GAP = 0.02
 SURE_SCORE = 0.1  # less sure boxes are not compared
-INT8_LEEWAY = 2.0  # times what MIN_IOU and MAX_SCORE_GAP leave: for the median box of an int8 detector, as single ones
-INT8_LEEWAY_IN_PICTURE = 10.0  # move far without a loss of AP; and for the median box of each picture
+# The share of all boxes, and of each picture's, that must be within so many times what MIN_IOU and MAX_SCORE_GAP leave:
+BOXES_WITHIN = {"bf16": ((0.75, 1.0), (1.0, 5.0)), "int8": ((0.5, 2.0), (0.5, 10.0))}  # single boxes move far without
+BOXES_WITHIN_FLOAT = ((1.0, 1.0), (1.0, 1.0))  # a loss of AP; other precisions: every box, once
 MAX_ERROR = 0.02  # of any other output, as a share of its reference's largest magnitude
 PROTOCOL = [sorted(MIN_COSINE.items()), MIN_COSINE_FLOAT, MIN_IOU, MAX_SCORE_GAP, SURE_SCORE, MAX_ERROR, 2]
-PROTOCOL += [INT8_LEEWAY, INT8_LEEWAY_IN_PICTURE]
+PROTOCOL += [sorted(BOXES_WITHIN.items()), BOXES_WITHIN_FLOAT]
 
 
 class GateError(EngineError):
@@ -181,21 +182,17 @@ def _corners_and_scores(anchors: Array) -> tuple[Array, Array]:
 
 
 def _judged_pairs(pairs: Array, images: int, precision: str) -> Agreement:
-    """The worst pair; in int8 the median of all and of each picture, with leeway: docs/engines.md has the measurement.
+    """The first share of boxes that is worse than its precision allows, else the worst of the whole batch.
 
     Args:
         pairs: (P, 9) badness, IoU, score gap, image, corners and score.
     """
     if not len(pairs):
         return Agreement(True, f"no box above {SURE_SCORE:g} on either side, which proves little")
-    if precision != "int8":
-        return _judged(_at_share(pairs, 1), 1, "")
-    pictures = [pairs[pairs[:, 3] == image] for image in np.unique(pairs[:, 3])]
-    said = [
-        _judged(_at_share(some, 0.5), INT8_LEEWAY_IN_PICTURE, "half of its boxes are worse than ") for some in pictures
-    ]
-    if images > 1:  # the few boxes of one picture have no steady median
-        said.insert(0, _judged(_at_share(pairs, 0.5), INT8_LEEWAY, "half of all boxes are worse than "))
+    whole, each = BOXES_WITHIN.get(precision, BOXES_WITHIN_FLOAT)
+    said = [_judged(pairs[pairs[:, 3] == image], *each, "its") for image in np.unique(pairs[:, 3])]
+    if images > 1:  # the few boxes of one picture have no steady share
+        said.insert(0, _judged(pairs, *whole, "all"))
     return next((agreement for agreement in said if not agreement.ok), said[0])
 
 
@@ -219,22 +216,17 @@ COMPARISONS: dict[str, Callable[[Array, Array, str], Agreement]] = {
 }
 
 
-def _at_share(pairs: Array, share: float) -> Array:
-    """The pair that this share of the pairs is no worse than: 1 is the worst, 0.5 the median."""
+def _judged(pairs: Array, share: float, leeway: float, whose: str) -> Agreement:
+    """Whether this share of the pairs (1: the worst, too) is within `leeway` times what is allowed of one."""
     order = np.argsort(np.nan_to_num(pairs[:, 0], nan=np.inf))
-    picked: Array = pairs[order[round(share * (len(pairs) - 1))]]
-    return picked
-
-
-def _judged(pair: Array, leeway: float, which: str) -> Agreement:
-    """Whether one pair is good enough when `leeway` times the tolerances are allowed."""
-    badness, overlap, apart, image, *corners, score = pair
+    badness, overlap, apart, image, *corners, score = pairs[order[round(share * (len(pairs) - 1))]]
     least, most = 1 - leeway * (1 - MIN_IOU), leeway * MAX_SCORE_GAP
     says = (
-        f"{which}image {image:.0f}, box {np.round(corners, 1)} of score {score:.3f}: IoU {overlap:.3f}, score off by "
+        f"image {image:.0f}, box {np.round(corners, 1)} of score {score:.3f}: IoU {overlap:.3f}, score off by "
         f"{apart:.3f} (at least {least:g} and at most {most:g} wanted)"
     )
-    return Agreement(bool(badness <= leeway), says)
+    which = f"{1 - share:.0%} of {whose} boxes are worse than " if share < 1 else ""
+    return Agreement(bool(badness <= leeway), which + says)
 
 
 def _most_alike(boxes: Array, others: Array, image: int) -> Array:

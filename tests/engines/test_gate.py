@@ -277,6 +277,25 @@ def test_in_int8_the_median_box_counts_over_all_and_in_every_picture(boxes: engi
     assert not gate.compare_boxes(boxes, CROWD, "f32").ok
 
 
+@pytest.mark.parametrize(
+    ("boxes", "agrees"),
+    [
+        (crowd(0, 0, 4, -0.09), True),  # one box moved
+        (crowd(0, 0, 4, -0.11), False),  # too far
+        (crowd(0, 0, 0, 9), True),  # IoU 0.775
+        (crowd(0, 0, 0, 12), False),  # IoU 0.7
+        (crowd(slice(None), slice(1), 4, 0.05), True),  # one of eight in every picture
+        (crowd(slice(None), slice(3), 4, 0.05), False),  # three of eight
+        (crowd(slice(None), slice(None), 4, 0.03), False),  # all of them a little
+        (crowd(0, 0, 4, -0.6), False),  # one too few
+        (crowd(0, 0, 4, np.nan), False),
+    ],
+)
+def test_in_bf16_three_quarters_of_the_boxes_count_and_none_may_be_far_off(boxes: engines.Array, agrees: bool) -> None:
+    assert gate.compare_boxes(boxes, CROWD, "bf16").ok is agrees
+    assert not gate.compare_boxes(boxes, CROWD, "f32").ok
+
+
 def test_int8_may_turn_a_descriptor_further() -> None:
     row, turned = np.array([[1.0, 0.0]]), np.array([[1.0, 0.1]])  # cosine 0.995
     assert gate.compare_rows(turned, row, "int8").ok
