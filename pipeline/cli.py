@@ -1,9 +1,9 @@
-"""The command line: run, merge, visits, simulate, evaluate, build, check."""
+"""The command line: run, merge, visits, people, simulate, evaluate, build, check."""
 
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -80,6 +80,9 @@ def run(
         ),
     ] = None,
     video: Annotated[bool, typer.Option("--video", help="Also write mosaic.mp4, all cameras annotated.")] = False,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Also keep the best picture of every track, for `mspf-pipeline people`.")
+    ] = False,
     seconds: Annotated[float | None, typer.Option(help="Stop a live run after so long; default: never.")] = None,
 ) -> None:
     """Follow people through all cameras of a site.
@@ -98,12 +101,13 @@ def run(
     out = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     _make(out)
     with locked(out):
-        _follow(site, out, replay=replay, video=video, seconds=seconds)
+        follow = _replay if replay else partial(_live, seconds=seconds)
+        _follow(site, out, partial(follow, video=video, pictures=pictures))
 
 
-def _follow(site: Site, out: Path, *, replay: bool, video: bool, seconds: float | None) -> None:
+def _follow(site: Site, out: Path, runs: Callable[[Site, Path], Summary]) -> None:
     """One run into its directory, up to the summary."""
-    summary = _replay(site, out, video) if replay else _live(site, out, video, seconds)
+    summary = runs(site, out)
     seen = any(camera.frames for camera in summary.cameras.values())
     try:
         if seen or not (out / "summary.json").exists():  # nothing must not replace something
@@ -126,16 +130,16 @@ def _make(out: Path) -> None:
         raise StoreError(f"{out}: cannot make the run directory: {error.strerror}; give another --out") from error
 
 
-def _replay(site: Site, out: Path, video: bool) -> Summary:
+def _replay(site: Site, out: Path, *, video: bool, pictures: bool) -> Summary:
     from pipeline.processes import log_to
     from pipeline.replay import Replay
 
     log_to(out / "pipeline.log", "replay")
     with progress() as show:
-        return Replay(site, out, video=video, on_progress=show).run()
+        return Replay(site, out, video=video, pictures=pictures, on_progress=show).run()
 
 
-def _live(site: Site, out: Path, video: bool, seconds: float | None) -> Summary:
+def _live(site: Site, out: Path, *, video: bool, pictures: bool, seconds: float | None) -> Summary:
     from pipeline.build import prepare
     from pipeline.embedder import reid_digest
     from pipeline.export_detector import resolve_detector
@@ -149,7 +153,9 @@ def _live(site: Site, out: Path, video: bool, seconds: float | None) -> Summary:
     prepare(site, partial(log_to, out / "pipeline.log", "prepare"))
     with progress() as show:
         network = reid_digest(site.reid.model)
-        return Supervisor(site, out, network=network, video=video, seconds=seconds, on_progress=show).run()
+        return Supervisor(
+            site, out, network=network, video=video, pictures=pictures, seconds=seconds, on_progress=show
+        ).run()
 
 
 @app.command()
@@ -241,6 +247,20 @@ def visits(
     write_visits(found, out)
     show_visits(found)
     console.print(f"wrote {out}", soft_wrap=True)
+
+
+@app.command()
+def people(run_dir: Annotated[Path, typer.Argument(help="The directory of a run with --pictures.")]) -> None:
+    """Write a page with the pictures of everybody, to see at a glance whether they are who they are said to be.
+
+    Everybody who was confirmed, merges carried out, with each of their visits.
+
+    Example: mspf-pipeline people runs/20260131-120000
+    """
+    from pipeline.people import write_page
+
+    page = write_page(run_dir)
+    console.print(f"wrote {page}; open it in a browser", soft_wrap=True)
 
 
 @app.command()

@@ -50,6 +50,7 @@ class Job:
     cameras: tuple[CameraConfig, ...]
     number: int = 0
     video: bool = False
+    pictures: bool = False
     epoch: int = 0
     utc: float = 0.0
     network: str = ""

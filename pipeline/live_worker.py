@@ -12,6 +12,7 @@ from pipeline.annotate import view
 from pipeline.datatypes import CameraState, CameraUpdate, Message, Position, View
 from pipeline.job import HIGH_WATER, IDLE_S, REPORT_S, Job, Life, rss_mb
 from pipeline.networks import load_networks
+from pipeline.portraits import Portraits
 from pipeline.sources import LiveCapture
 from pipeline.telemetry import CameraCounters, WorkerReport
 from pipeline.wire import Context, Sender
@@ -105,7 +106,8 @@ def run(job: Job) -> None:
     """Serves its cameras: newest frames in, updates out."""
     life, context, wake = Life(), Context(), threading.Event()
     networks = load_networks(job.site)
-    worker = Worker(job.site, job.epoch, networks.detector, networks.embedder)
+    portraits = Portraits(job.out, [one.id for one in job.cameras]) if job.pictures else None
+    worker = Worker(job.site, job.epoch, networks.detector, networks.embedder, portraits)
     with ExitStack() as stack:
         captures = [LiveCapture(one, wake.set, job.positions.get(one.id, Position()), job.utc) for one in job.cameras]
         lost_after_s = job.site.tracker.lost_after_s

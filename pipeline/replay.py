@@ -24,6 +24,7 @@ from pipeline.film import Film
 from pipeline.match_service import MatchService
 from pipeline.matcher import Matcher
 from pipeline.networks import load_networks
+from pipeline.portraits import Portraits, folder
 from pipeline.results import Summary, camera_summary
 from pipeline.sinks import RunWriter
 from pipeline.sources import FileReplay
@@ -40,6 +41,8 @@ _REPLACED = (
     "identities.db-shm",
     "summary.json",
     "evaluation.json",
+    "visits.csv",
+    "people.html",
     "mosaic.mp4",
 )
 _SAME_MOMENT_S = 0.02  # frames of different cameras this close share a step
@@ -55,13 +58,23 @@ class Replay:
 
     Args:
         video: also write mosaic.mp4.
+        pictures: also keep the best view of every track.
         on_progress: called about twice a second with each camera's counters and the number of identities.
     """
 
-    def __init__(self, site: Site, out: Path, *, video: bool = False, on_progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        out: Path,
+        *,
+        video: bool = False,
+        pictures: bool = False,
+        on_progress: Progress | None = None,
+    ) -> None:
         self._site = site
         self._out = out
         self._video = video
+        self._pictures = pictures
         self._on_progress = on_progress
         self._ids = [camera.id for camera in site.cameras]
         self._counters = {one: CameraCounters() for one in self._ids}
@@ -79,7 +92,8 @@ class Replay:
         networks = load_networks(self._site, replay=True)
         self._make_room()
         embedder = networks.embedder
-        worker = Worker(self._site, 0, networks.detector, embedder)
+        portraits = Portraits(self._out, self._ids) if self._pictures else None
+        worker = Worker(self._site, 0, networks.detector, embedder, portraits)
         with ExitStack() as stack:
             writer = stack.enter_context(RunWriter(self._out, self._ids, fresh=True))
             config, path = self._site.matcher, self._out / "identities.db"
@@ -109,7 +123,8 @@ class Replay:
                 "or --live to go on there"
             )
         try:
-            for old in (*(self._out / name for name in _REPLACED), *(self._out / "tracks").glob("*.txt")):
+            tracks, pictures = (self._out / "tracks").glob("*.txt"), folder(self._out).glob("*/*.jpg")
+            for old in (*(self._out / name for name in _REPLACED), *tracks, *pictures):
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"{error.filename}: cannot be replaced: {error.strerror}; give another --out") from error

@@ -143,6 +143,7 @@ class Supervisor:
         *,
         network: str = "",
         video: bool = False,
+        pictures: bool = False,
         seconds: float | None = None,
         on_progress: Progress | None = None,
     ) -> None:
@@ -150,6 +151,7 @@ class Supervisor:
         self._out = out
         self._network = network
         self._video = video
+        self._pictures = pictures
         self._seconds = seconds
         self._on_progress = on_progress
         self._reports = Reports()
@@ -172,6 +174,7 @@ class Supervisor:
             addresses,
             self._site.cameras,
             video=self._video,
+            pictures=self._pictures,
             utc=utc,
             network=self._network,
         )

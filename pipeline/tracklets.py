@@ -1,6 +1,7 @@
 """What a camera remembers of its open tracks: a few good embeddings each, and when the next is due. Pure."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 
@@ -9,6 +10,14 @@ from pipeline.datatypes import F32, Track, Tracklet, TrackState
 
 _FIRST = 3  # embeddings taken as fast as frames come, so that a new track is known soon
 _SETTLED = 8  # embeddings after which a track is refreshed at its full interval
+
+
+class Fit(Enum):
+    """Whether an embedding shows whom its track showed before."""
+
+    SAME = "same"
+    DOUBTFUL = "doubtful"  # somebody else, perhaps: the next one decides
+    ANOTHER = "another"  # for the second time in a row
 
 
 @dataclass(slots=True)
@@ -52,8 +61,8 @@ class TrackletBook:
         wait = self._reid.refresh_s * min(1.0, max(0, bank.seq + 1 - _FIRST) / (_SETTLED - _FIRST))
         return track.last_seen - bank.described_at >= wait - 1e-6
 
-    def add(self, track: Track, embedding: F32, quality: float) -> bool:
-        """Keeps one more embedding (D,), unless it is the second in a row that shows somebody else; whether it is.
+    def add(self, track: Track, embedding: F32, quality: float) -> Fit:
+        """Keeps one more embedding (D,) if it shows the same person; whether it does.
 
         When the bank is full, the worse of its two most similar ones goes.
         """
@@ -61,9 +70,9 @@ class TrackletBook:
         bank.described_at, bank.was_hidden = track.last_seen, False
         if len(bank.quality) > 1 and float((bank.embeddings @ embedding).max()) < self._reid.split_below:
             if bank.suspect is not None:
-                return True
+                return Fit.ANOTHER
             bank.suspect = embedding
-            return False
+            return Fit.DOUBTFUL
         bank.suspect = None
         bank.embeddings = np.vstack([bank.embeddings, embedding[None]])
         bank.quality.append(quality)
@@ -72,7 +81,7 @@ class TrackletBook:
             bank.embeddings = np.delete(bank.embeddings, redundant, axis=0)
             del bank.quality[redundant]
         bank.seq += 1
-        return False
+        return Fit.SAME
 
     def snapshot(self, track: Track, closed: bool = False) -> Tracklet:
         """Everything known of a track; closing it forgets it here."""

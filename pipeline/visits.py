@@ -32,12 +32,17 @@ _DATED_TO_S = 253_402_300_799.0  # the end of the year 9999
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Somebody in the view of a camera, from when to when (seconds as `at` in the events)."""
+    """Somebody in the view of a camera, from when to when (seconds as `at` in the events).
+
+    Attributes:
+        tracks: those that ended as theirs.
+    """
 
     identity_id: int
     camera_id: str
     since: float
     until: float
+    tracks: tuple[TrackKey, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -111,8 +116,9 @@ class _Log:
         self._gone.pop(key, None)
         starts = [since, *(min(at, until) for at, _ in held[1:])]
         people = [who for _, who in held]
-        spans = zip(people, starts, [*starts[1:], until], strict=True)
-        self.visits += [Visit(who, key.camera_id, start, stop) for who, start, stop in spans]
+        spans = [*zip(people, starts, [*starts[1:], until], strict=True)]
+        self.visits += [Visit(who, key.camera_id, start, stop) for who, start, stop in spans[:-1]]
+        self.visits.append(Visit(people[-1], key.camera_id, *spans[-1][1:], (key,)))
 
 
 def read_visits(run: Path, away_s: float) -> list[Visit]:
@@ -147,7 +153,7 @@ def joined(visits: Iterable[Visit], away_s: float) -> list[Visit]:
         last = whole[-1] if whole else None
         same = last and (last.identity_id, last.camera_id) == (one.identity_id, one.camera_id)
         if last and same and one.since - last.until <= away_s:
-            whole[-1] = replace(last, until=max(last.until, one.until))
+            whole[-1] = replace(last, until=max(last.until, one.until), tracks=last.tracks + one.tracks)
         else:
             whole.append(one)
     return sorted(whole, key=lambda one: (one.since, one.identity_id, one.camera_id))
@@ -194,10 +200,10 @@ def _first_line(path: Path) -> list[str]:
 
 def _row(visit: Visit) -> tuple[object, ...]:
     numbers = (f"{value:.3f}" for value in (visit.since, visit.until, visit.seconds))
-    return (visit.identity_id, visit.camera_id, *numbers, _date(visit.since), _date(visit.until))
+    return (visit.identity_id, visit.camera_id, *numbers, utc_date(visit.since), utc_date(visit.until))
 
 
-def _date(seconds: float) -> str:
+def utc_date(seconds: float) -> str:
     """ISO 8601, or nothing for a time that counts from the start of a file."""
     if not _DATED_FROM_S <= seconds <= _DATED_TO_S:
         return ""

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config import Site
-from pipeline.datatypes import F32, CameraUpdate, Detections, Frame, Track
+from pipeline.datatypes import F32, CameraUpdate, Detections, Frame, Track, TrackKey
 from pipeline.detector import Detector
 from pipeline.embedder import Crop, Embedder
 from pipeline.ignored import counted
+from pipeline.portraits import Portraits
 from pipeline.quality import box_quality, sharpness
 from pipeline.tracker import CameraTracker, Tracked
-from pipeline.tracklets import TrackletBook
+from pipeline.tracklets import Fit, TrackletBook
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +42,17 @@ class Worker:
 
     Args:
         epoch: names this worker's numbering of tracks; grows from start to start.
+        portraits: where the best views are to be kept.
     """
 
-    def __init__(self, site: Site, epoch: int, detector: Detector, embedder: Embedder) -> None:
+    def __init__(
+        self, site: Site, epoch: int, detector: Detector, embedder: Embedder, portraits: Portraits | None = None
+    ) -> None:
         self._site = site
         self._epoch = epoch
         self._detector = detector
         self._embedder = embedder
+        self._portraits = portraits
         self._ignored = {camera.id: camera.ignore for camera in site.cameras}
         self._trackers: dict[str, CameraTracker] = {}
         self._books: dict[str, TrackletBook] = {}
@@ -77,16 +82,17 @@ class Worker:
         wanted = [one for frame, seen in zip(frames, tracked, strict=True) for one in self._candidates(frame, seen)]
         chosen = sorted(wanted, key=lambda one: -one.quality)[: self._site.reid.max_batch]
         embeddings = self._embedder.embed([one.crop for one in chosen])
-        described = [
-            (one, embedding) for one, embedding in zip(chosen, embeddings, strict=True) if self._sound(embedding)
+        fits = [
+            (one, self._books[one.camera_id].add(one.track, embedding, one.quality))
+            for one, embedding in zip(chosen, embeddings, strict=True)
+            if self._sound(embedding)
         ]
-        splits = [
-            one for one, embedding in described if self._books[one.camera_id].add(one.track, embedding, one.quality)
-        ]
+        self._keep_pictures([one for one, fit in fits if fit is Fit.SAME])
+        splits = [one for one, fit in fits if fit is Fit.ANOTHER]
         tracked = [self._split(frame, seen, splits) for frame, seen in zip(frames, tracked, strict=True)]
         self.counts = StepCounts(
             {frame.camera_id: len(seen.visible) for frame, seen in zip(frames, tracked, strict=True)},
-            {frame.camera_id: sum(one.camera_id == frame.camera_id for one, _ in described) for frame in frames},
+            {frame.camera_id: sum(one.camera_id == frame.camera_id for one, _ in fits) for frame in frames},
         )
         return [self._update(frame, seen) for frame, seen in zip(frames, tracked, strict=True)]
 
@@ -133,8 +139,19 @@ class Worker:
                     candidates.append(_Candidate(frame.camera_id, track, crop, total))
         return candidates
 
+    def _keep_pictures(self, shown: Sequence[_Candidate]) -> None:
+        if self._portraits:
+            for one in shown:
+                self._portraits.show(self._key(one.camera_id, one.track), one.crop.pixels(), one.quality)
+
+    def _key(self, camera_id: str, track: Track) -> TrackKey:
+        return TrackKey(camera_id, self._epoch, track.track_id)
+
     def _update(self, frame: Frame, tracked: Tracked) -> CameraUpdate:
         book = self._books[frame.camera_id]
+        if self._portraits:
+            for track in tracked.closed:
+                self._portraits.forget(self._key(frame.camera_id, track))
         tracklets = [book.snapshot(track) for track in tracked.visible]
         tracklets += [book.snapshot(track, closed=True) for track in tracked.closed]
         return CameraUpdate(

@@ -32,7 +32,7 @@ def short_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first(short_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("first")
-    replay(short_site, out, "--video")
+    replay(short_site, out, "--video", "--pictures")
     return out
 
 
@@ -59,6 +59,16 @@ def test_the_visits_are_those_of_the_people_counted_and_all_their_boxes_lie_in_t
             boxes += any(one.since - 1e-3 <= at <= one.until + 1e-3 for one in own)
             assert not own or any(one.since - 1e-3 <= at <= one.until + 1e-3 for one in own), line
     assert boxes > 500
+
+
+def test_the_page_of_people_shows_everybody(first: Path) -> None:
+    result = CliRunner().invoke(app, ["people", str(first)])
+    assert result.exit_code == 0, result.output
+    rows = (first / "people.html").read_text().split("<section ")[1:]
+    assert len(rows) == json.loads((first / "summary.json").read_text())["identities"]
+    pictures = [re.findall(r'src="(.+?)"', row) for row in rows]
+    assert all(pictures)
+    assert all((first / picture).is_file() for row in pictures for picture in row)
 
 
 def test_somebody_is_recognised_by_a_second_camera(first: Path) -> None:

@@ -15,7 +15,7 @@ from pipeline.cli import app, console, main
 from pipeline.results import CameraSummary, Summary
 from tests.pipeline.networks import write_detector, write_reid
 
-COMMANDS = ["run", "merge", "visits", "simulate", "evaluate", "build", "check"]
+COMMANDS = ["run", "merge", "visits", "people", "simulate", "evaluate", "build", "check"]
 
 
 def test_the_help_names_every_command():
@@ -303,7 +303,7 @@ def test_a_replay_that_was_stopped_is_not_scored_and_ends_with_130(monkeypatch, 
     (tmp_path / "truth").mkdir()
     camera = CameraSummary(1, 1.0, 0, 1, 1, 0, {})
     stopped = Summary("replay", 1, 1.0, 1.0, {"a": camera}, {}, 1.0, interrupted=True)
-    monkeypatch.setattr(cli, "_replay", lambda *_: stopped)
+    monkeypatch.setattr(cli, "_replay", lambda *_, **__: stopped)
     cams = site(tmp_path, "cameras: [{id: a, url: a.mp4}]\ntruth: truth")
     status, out, err = run(monkeypatch, capsys, "run", "--cams", cams, "--out", tmp_path / "out")
     assert (status, err) == (130, "")

@@ -18,6 +18,7 @@ from pipeline.config import CameraConfig, DetectorConfig, MatcherConfig, ReidCon
 from pipeline.errors import EngineFailure, StoreError
 from pipeline.events import Assigned, TrackEnded, read_events
 from pipeline.matcher import Matcher
+from pipeline.people import write_page
 from pipeline.replay import Replay
 from pipeline.store import Store
 from pipeline.visits import read_visits
@@ -302,3 +303,14 @@ def test_a_run_directory_that_cannot_be_written_is_one_clear_error(parts, tmp_pa
     (tmp_path / "out" / "tracks").touch()
     with pytest.raises(StoreError, match="cannot write"):
         Replay(parts, tmp_path / "out").run()
+
+
+def test_pictures_are_those_of_the_latest_replay(parts, tmp_path):
+    Replay(parts, tmp_path, pictures=True).run()
+    kept = {path.relative_to(tmp_path / "pictures").as_posix() for path in tmp_path.glob("pictures/*/*.jpg")}
+    assert kept == {"a/0-1.jpg", "b/0-1.jpg", "b/0-2.jpg"}
+    write_page(tmp_path)
+    page = (tmp_path / "people.html").read_text()
+    assert all(page.count(f'"pictures/{name}"') == 1 for name in kept)
+    Replay(parts, tmp_path).run()
+    assert not [*tmp_path.glob("pictures/*/*"), *tmp_path.glob("people.html")]

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.config import QualityConfig, ReidConfig
 from pipeline.datatypes import Track, TrackState
-from pipeline.tracklets import TrackletBook
+from pipeline.tracklets import Fit, TrackletBook
 from tests.fakes import unit
 
 BOX = np.array([0, 0, 40, 100], np.float32)
@@ -91,8 +91,8 @@ def test_a_closed_track_is_forgotten_and_others_are_not():
 def test_two_embeddings_in_a_row_of_somebody_else_end_a_track():
     kept = book()
     me, other = unit(1, 0), unit(0, 1)
-    assert [kept.add(track(at), me, 1.0) for at in (0.0, 0.1)] == [False, False]
-    assert [kept.add(track(0.2), other, 1.0), kept.add(track(0.3), other, 1.0)] == [False, True]
+    assert [kept.add(track(at), me, 1.0) for at in (0.0, 0.1)] == [Fit.SAME, Fit.SAME]
+    assert [kept.add(track(0.2), other, 1.0), kept.add(track(0.3), other, 1.0)] == [Fit.DOUBTFUL, Fit.ANOTHER]
     assert kept.snapshot(track(0.3)).embeddings.tolist() == [[1, 0], [1, 0]]
 
 
@@ -100,7 +100,7 @@ def test_one_strange_embedding_is_forgotten():
     kept = book()
     me, other = unit(1, 0), unit(0, 1)
     strange = [kept.add(track(number / 10), one, 1.0) for number, one in enumerate([me, me, other, me, other, me])]
-    assert not any(strange)
+    assert Fit.ANOTHER not in strange
     assert kept.snapshot(track(0.6)).seq == 4
 
 

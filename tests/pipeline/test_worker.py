@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
 
 from pipeline.config import CameraConfig, ReidConfig, Site
+from pipeline.datatypes import TrackKey
 from pipeline.detector import Detector
 from pipeline.embedder import Embedder
+from pipeline.portraits import Portraits, portrait_path
 from pipeline.worker import Worker
 from tests.fakes import bright_box_finder, colour_describer, frame, picture, unit
 
@@ -16,15 +19,16 @@ RED, BLUE = (20, 60, 250), (250, 60, 20)  # some green, since sharpness looks at
 SITE = Site(cameras=(CameraConfig("a", "a.mp4"), CameraConfig("b", "b.mp4")))
 
 
-def made(site=SITE, epoch=3):
+def made(site=SITE, epoch=3, portraits=None):
     finder, describer = bright_box_finder(), colour_describer()
-    return Worker(site, epoch, Detector(finder, "finder"), Embedder(describer, "describer")), finder, describer
+    networks = Detector(finder, "finder"), Embedder(describer, "describer")
+    return Worker(site, epoch, *networks, portraits), finder, describer
 
 
-def stripes(colour, x, y=10):
+def stripes(colour, x, y=10, darker=(75, 18, 75)):
     """A sharp person: 32 x 80 pixels of a colour, striped so that quality sees detail."""
     image = picture((x, y, 32, 80, colour))
-    image[y : y + 80, x + 1 : x + 31 : 3] = np.array(colour, np.uint8) // 10 * 7
+    image[y : y + 80, x + 1 : x + 31 : 3] = np.maximum(np.array(colour) - darker, 0)
     return image
 
 
@@ -126,3 +130,13 @@ def test_a_descriptor_that_is_not_finite_is_left_out_and_told_once(caplog):
     (update,) = walk(worker, a=stripes(RED, 20))
     assert [len(one.embeddings) for one in update.tracklets] == [0]
     assert [record.message.split(":")[0] for record in caplog.records] == ["reid.model"]
+
+
+def test_the_picture_of_a_track_shows_who_it_was_before_it_became_somebody_else(tmp_path):
+    worker, _, _ = made(portraits=Portraits(tmp_path, ["a"]))
+    dull, sharp = stripes(RED, 20, darker=(0, 1, 0)), stripes(BLUE, 20)
+    for index, image in enumerate([*[dull] * 6, *[sharp] * 6]):  # at first of the same track
+        worker.step([frame(image, index, index / 10)])
+    before, after = (cv2.imread(str(portrait_path(tmp_path, TrackKey("a", 3, track)))) for track in (1, 2))
+    assert before[..., 2].mean() > 2 * before[..., 0].mean()
+    assert after[..., 0].mean() > 2 * after[..., 2].mean()
