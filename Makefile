@@ -8,8 +8,9 @@ PIP := $(BIN)/pip --disable-pip-version-check
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-demo: .venv/run.done  ## install what the run needs (no torch), follow people through four cameras, write the film
-	$(BIN)/mspf-pipeline run --cams configs/demo.yaml --out runs/demo --video
+demo: .venv/run.done  ## install what the run needs (no torch), follow people through four cameras, write film and pictures
+	$(BIN)/mspf-pipeline run --cams configs/demo.yaml --out runs/demo --video --pictures
+	$(BIN)/mspf-pipeline people runs/demo
 
 test: .venv/develop.done  ## install everything and run the tests
 	$(BIN)/pytest

@@ -14,19 +14,20 @@ _AWAY_S = 10.0  # as `mspf-pipeline visits` has it
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>People</title>
+<title>People of {run}</title>
 <style>
 body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }}
-section {{ border-top: 1px solid #ccc; padding: .5rem 0; display: flex; flex-wrap: wrap; gap: .75rem }}
-h2 {{ font-size: 1.1rem; width: 7rem; margin: 0 }}
+section {{ border-top: 1px solid #ccc; padding: .5rem 0; display: flex }}
+div {{ display: flex; flex-wrap: wrap; gap: .5rem 1rem }}
+h2 {{ font-size: 1.1rem; flex: 0 0 6rem; margin: 0 }}
 h2 small {{ display: block; font-weight: normal; color: #777 }}
-figure {{ margin: 0; max-width: 30rem }}
-img {{ height: 10rem; margin-right: 2px; background: #ddd }}
+figure {{ margin: 0 }}
+img {{ height: 7rem; margin-right: 2px }}
 figcaption {{ color: #777; font-size: .85rem }}
 figcaption b {{ color: #222 }}
 @media (prefers-color-scheme: dark) {{ body, figcaption b {{ color: #ddd }} body {{ background: #111 }} }}
 </style></head><body>
-<h1>People</h1>
+<h1>People of {run}</h1>
 <p>{count} people, in the order in which they came. A row is one person, with the best picture of each track of each
 visit to a camera.</p>
 {people}
@@ -49,7 +50,7 @@ def write_page(run: Path) -> Path:
         by_person[one.identity_id].append(one)
     people = "\n".join(_person(run, who, own) for who, own in by_person.items())
     page = run / "people.html"
-    write_whole(page, _PAGE.format(count=len(by_person), people=people).encode())
+    write_whole(page, _PAGE.format(run=escape(run.resolve().name), count=len(by_person), people=people).encode())
     return page
 
 
@@ -57,7 +58,7 @@ def _person(run: Path, identity_id: int, visits: Sequence[Visit]) -> str:
     cameras = len({one.camera_id for one in visits})
     told = f"{cameras} camera{'s' if cameras > 1 else ''}"
     figures = "\n".join(_visit(run, one) for one in visits)
-    return f'<section id="{identity_id}"><h2>{identity_id}<small>{told}</small></h2>\n{figures}\n</section>'
+    return f'<section id="{identity_id}"><h2>{identity_id}<small>{told}</small></h2><div>\n{figures}\n</div></section>'
 
 
 def _visit(run: Path, visit: Visit) -> str:
