@@ -44,6 +44,7 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
+AWAY = "Seconds out of a camera's view that do not end a visit."
 Cams = Annotated[Path, typer.Option("--cams", help="The site: a cams.yaml.")]
 
 
@@ -81,7 +82,7 @@ def run(
     ] = None,
     video: Annotated[bool, typer.Option("--video", help="Also write mosaic.mp4, all cameras annotated.")] = False,
     pictures: Annotated[
-        bool, typer.Option("--pictures", help="Also keep the best picture of every track, for `mspf-pipeline people`.")
+        bool, typer.Option("--pictures", help="Also keep a picture of every described track, for `people`.")
     ] = False,
     seconds: Annotated[float | None, typer.Option(help="Stop a live run after so long; default: never.")] = None,
 ) -> None:
@@ -231,7 +232,7 @@ def visits(
     out: Annotated[
         Path | None, typer.Option(metavar="<path>", help="CSV file to write; default RUN_DIR/visits.csv.")
     ] = None,
-    away: Annotated[float, typer.Option(help="Seconds out of a camera's view that do not end a visit.")] = 10.0,
+    away: Annotated[float, typer.Option(help=AWAY)] = 10.0,
 ) -> None:
     """Tell who was at which camera from when to when, and who went from where to where.
 
@@ -241,26 +242,37 @@ def visits(
     """
     from pipeline.visits import read_visits, write_visits
 
-    if not away >= 0:
-        raise ConfigError(f"--away {away:g} is no length of time; give 0 or more")
-    found, out = read_visits(run_dir, away), out or run_dir / "visits.csv"
+    found, out = read_visits(run_dir, _length_of_time(away)), out or run_dir / "visits.csv"
     write_visits(found, out)
     show_visits(found)
     console.print(f"wrote {out}", soft_wrap=True)
 
 
 @app.command()
-def people(run_dir: Annotated[Path, typer.Argument(help="The directory of a run with --pictures.")]) -> None:
-    """Write a page with the pictures of everybody, to see at a glance whether they are who they are said to be.
+def people(
+    run_dir: Annotated[Path, typer.Argument(help="The directory of a run with --pictures.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="<path>", help="HTML file to write; default RUN_DIR/people.html.")
+    ] = None,
+    away: Annotated[float, typer.Option(help=AWAY)] = 10.0,
+) -> None:
+    """Show everybody on one page, with pictures.
 
-    Everybody who was confirmed, merges carried out, with each of their visits.
+    A row for everybody who was confirmed, merges carried out, with each of their visits.
 
     Example: mspf-pipeline people runs/20260131-120000
     """
     from pipeline.people import write_page
 
-    page = write_page(run_dir)
+    page = out or run_dir / "people.html"
+    write_page(run_dir, page, _length_of_time(away))
     console.print(f"wrote {page}; open it in a browser", soft_wrap=True)
+
+
+def _length_of_time(away: float) -> float:
+    if not away >= 0:
+        raise ConfigError(f"--away {away:g} is no length of time; give 0 or more")
+    return away
 
 
 @app.command()

@@ -106,7 +106,7 @@ def run(job: Job) -> None:
     """Serves its cameras: newest frames in, updates out."""
     life, context, wake = Life(), Context(), threading.Event()
     networks = load_networks(job.site)
-    portraits = Portraits(job.out, [one.id for one in job.cameras]) if job.pictures else None
+    portraits = Portraits(job.out) if job.pictures else None
     worker = Worker(job.site, job.epoch, networks.detector, networks.embedder, portraits)
     with ExitStack() as stack:
         captures = [LiveCapture(one, wake.set, job.positions.get(one.id, Position()), job.utc) for one in job.cameras]

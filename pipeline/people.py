@@ -1,18 +1,21 @@
-"""A page with the pictures of everybody: who was where and when, to judge by eye."""
+"""A page with pictures of everybody: who was where and when, to judge by eye."""
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
+from pipeline.datatypes import TrackKey
 from pipeline.errors import ConfigError
 from pipeline.portraits import folder, portrait_path
 from pipeline.sinks import write_whole
 from pipeline.visits import Visit, read_visits, utc_date
 
-_AWAY_S = 10.0  # as `mspf-pipeline visits` has it
-
+_OURS = "<!-- written by mspf-pipeline people -->"
 _PAGE = """<!doctype html>
+{ours}
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>People of {run}</title>
 <style>
@@ -28,47 +31,61 @@ figcaption b {{ color: #222 }}
 @media (prefers-color-scheme: dark) {{ body, figcaption b {{ color: #ddd }} body {{ background: #111 }} }}
 </style></head><body>
 <h1>People of {run}</h1>
-<p>{count} people, in the order in which they came. A row is one person, with the best picture of each track of each
-visit to a camera.</p>
+<p>{count} people, in the order in which they came. A row is one person: their visits to cameras, with a picture of
+each track.</p>
 {people}
 </body></html>
 """
 
 
-def write_page(run: Path) -> Path:
-    """Writes RUN/people.html, which shows the pictures beside it, and returns its path.
+def is_page(path: Path) -> bool:
+    """Whether a file is such a page."""
+    try:
+        with path.open("rb") as file:
+            return _OURS.encode() in file.read(200)
+    except OSError:
+        return False
+
+
+def write_page(run: Path, page: Path, away_s: float) -> None:
+    """Writes a page that shows the pictures of a run where they are.
+
+    Args:
+        away_s: who is out of a camera's view for no longer has not left.
 
     Raises:
-        ConfigError: no events or no pictures there.
-        StoreError: it cannot be written.
+        ConfigError: no events or no pictures in the run, or `page` is something else.
+        StoreError: it cannot be written; the former page is still there.
     """
-    visits = read_visits(run, _AWAY_S)
+    visits = read_visits(run, away_s)
     if not any(folder(run).glob("*/*.jpg")):
-        raise ConfigError(f"{folder(run)}: holds no pictures; run again with --pictures")
+        raise ConfigError(f"{folder(run)}: holds no pictures, or none yet; `run --pictures` keeps them")
+    if page.exists() and not is_page(page):
+        raise ConfigError(f"{page}: is no page of people, and would be replaced by one; give another --out")
     by_person: dict[int, list[Visit]] = defaultdict(list)
     for one in visits:
         by_person[one.identity_id].append(one)
-    people = "\n".join(_person(run, who, own) for who, own in by_person.items())
-    page = run / "people.html"
-    write_whole(page, _PAGE.format(run=escape(run.resolve().name), count=len(by_person), people=people).encode())
-    return page
+    people = "\n".join(_person(run, page, who, own) for who, own in by_person.items())
+    name = escape(run.resolve().name)
+    write_whole(page, _PAGE.format(ours=_OURS, run=name, count=len(by_person), people=people).encode())
 
 
-def _person(run: Path, identity_id: int, visits: Sequence[Visit]) -> str:
+def _person(run: Path, page: Path, identity_id: int, visits: Sequence[Visit]) -> str:
     cameras = len({one.camera_id for one in visits})
     told = f"{cameras} camera{'s' if cameras > 1 else ''}"
-    figures = "\n".join(_visit(run, one) for one in visits)
+    figures = "\n".join(_visit(run, page, one) for one in visits)
     return f'<section id="{identity_id}"><h2>{identity_id}<small>{told}</small></h2><div>\n{figures}\n</div></section>'
 
 
-def _visit(run: Path, visit: Visit) -> str:
-    paths = [portrait_path(run, track) for track in visit.tracks]
-    pictures = "".join(
-        f'<img loading="lazy" src="{escape(path.relative_to(run).as_posix())}" alt="">'
-        for path in paths
-        if path.is_file()
-    )
+def _visit(run: Path, page: Path, visit: Visit) -> str:
+    kept = [track for track in visit.tracks if portrait_path(run, track).is_file()]
+    pictures = "".join(_picture(run, page, track) for track in kept) or "<em>no picture kept</em>"
     date = utc_date(visit.since)
     came = f"{date[:10]} {date[11:19]} UTC" if date else f"{visit.since:.1f} s"
     caption = f"<b>{escape(visit.camera_id)}</b> {came}, for {visit.seconds:.1f} s"
     return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
+
+
+def _picture(run: Path, page: Path, track: TrackKey) -> str:
+    path = os.path.relpath(portrait_path(run, track).resolve(), page.parent.resolve())
+    return f'<img loading="lazy" src="{escape(quote(path))}" alt="{escape(track.camera_id)}, track {track.track_id}">'

@@ -1,14 +1,12 @@
-"""The best view of every track, kept as a picture in the run directory: for people to look at, not for the pipeline."""
+"""A good view of every track, kept as a picture in the run directory: for people to look at, not for the pipeline."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 
 from pipeline.datatypes import U8, TrackKey
-from pipeline.errors import StoreError
-from pipeline.sinks import write_whole
+from pipeline.sinks import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -28,33 +26,26 @@ def portrait_path(run: Path, track: TrackKey) -> Path:
 
 
 class Portraits:
-    """Pictures of the open tracks of some cameras, each replaced as soon as there is a clearly better one.
+    """Pictures of open tracks, each replaced as soon as there is a clearly better one."""
 
-    Raises:
-        StoreError: their folders cannot be made.
-    """
-
-    def __init__(self, run: Path, camera_ids: Sequence[str]) -> None:
+    def __init__(self, run: Path) -> None:
         self._run = run
         self._quality: dict[TrackKey, float] = {}  # of what is on disk
         self._failing = False
-        try:
-            for camera_id in camera_ids:
-                (folder(run) / camera_id).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{error.filename}: cannot be made: {error.strerror}; give another --out") from error
 
     def show(self, track: TrackKey, crop_bgr: U8, quality: float) -> None:
-        """One more view (h, w, 3) of a track; where the disk is full, a later one is tried again."""
+        """One more view (h, w, 3) of a track; where it cannot be written, a later one is tried again."""
         if quality < _BETTER * self._quality.get(track, 0.0):
             return
         scale = min(1.0, _MOST_ROWS / crop_bgr.shape[0])
         small = cv2.resize(crop_bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else crop_bgr
+        path = portrait_path(self._run, track)
         try:
-            write_whole(portrait_path(self._run, track), cv2.imencode(".jpg", small, _JPEG)[1].tobytes())
-        except StoreError as error:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, cv2.imencode(".jpg", small, _JPEG)[1].tobytes())
+        except OSError as error:
             if not self._failing:
-                log.error("%s; the run goes on without such pictures", error)
+                log.error("%s: cannot write: %s; the run goes on without new pictures", path, error.strerror)
             self._failing = True
             return
         self._failing = False

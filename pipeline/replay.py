@@ -24,6 +24,7 @@ from pipeline.film import Film
 from pipeline.match_service import MatchService
 from pipeline.matcher import Matcher
 from pipeline.networks import load_networks
+from pipeline.people import is_page
 from pipeline.portraits import Portraits, folder
 from pipeline.results import Summary, camera_summary
 from pipeline.sinks import RunWriter
@@ -41,8 +42,6 @@ _REPLACED = (
     "identities.db-shm",
     "summary.json",
     "evaluation.json",
-    "visits.csv",
-    "people.html",
     "mosaic.mp4",
 )
 _SAME_MOMENT_S = 0.02  # frames of different cameras this close share a step
@@ -58,7 +57,7 @@ class Replay:
 
     Args:
         video: also write mosaic.mp4.
-        pictures: also keep the best view of every track.
+        pictures: also keep a good view of every track.
         on_progress: called about twice a second with each camera's counters and the number of identities.
     """
 
@@ -92,7 +91,7 @@ class Replay:
         networks = load_networks(self._site, replay=True)
         self._make_room()
         embedder = networks.embedder
-        portraits = Portraits(self._out, self._ids) if self._pictures else None
+        portraits = Portraits(self._out) if self._pictures else None
         worker = Worker(self._site, 0, networks.detector, embedder, portraits)
         with ExitStack() as stack:
             writer = stack.enter_context(RunWriter(self._out, self._ids, fresh=True))
@@ -123,8 +122,9 @@ class Replay:
                 "or --live to go on there"
             )
         try:
-            tracks, pictures = (self._out / "tracks").glob("*.txt"), folder(self._out).glob("*/*.jpg")
-            for old in (*(self._out / name for name in _REPLACED), *tracks, *pictures):
+            tracks, pictures = (self._out / "tracks").glob("*.txt"), folder(self._out).glob("*/*.jpg*")
+            page = [self._out / "people.html"] if is_page(self._out / "people.html") else []
+            for old in (*(self._out / name for name in _REPLACED), *tracks, *pictures, *page):
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"{error.filename}: cannot be replaced: {error.strerror}; give another --out") from error

@@ -282,11 +282,19 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         StoreError: it cannot be written; the former file is still there.
     """
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot write: {error.strerror}; free space there or give another --out") from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replaces a file in one move; the former one is still there where that raises an OSError."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)
         part.replace(path)
-    except OSError as error:
+    except OSError:
         with suppress(OSError):
             part.unlink()
-        raise StoreError(f"{path}: cannot write: {error.strerror}; free space there or give another --out") from error
+        raise

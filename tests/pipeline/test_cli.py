@@ -232,10 +232,11 @@ def test_visits_of_nobody_are_a_table_without_rows(monkeypatch, capsys, tmp_path
     assert (tmp_path / "none.csv").read_text() == "identity,camera,since,until,seconds,since_utc,until_utc\n"
 
 
+@pytest.mark.parametrize("command", ["visits", "people"])
 @pytest.mark.parametrize("away", ["-1", "nan"])
-def test_who_is_away_for_no_length_of_time_is_one_clear_line(monkeypatch, capsys, tmp_path, away):
+def test_who_is_away_for_no_length_of_time_is_one_clear_line(monkeypatch, capsys, tmp_path, away, command):
     (tmp_path / "events.jsonl").touch()
-    status, _, err = run(monkeypatch, capsys, "visits", tmp_path, "--away", away)
+    status, _, err = run(monkeypatch, capsys, command, tmp_path, "--away", away)
     assert (status, err) == (2, f"--away {away} is no length of time; give 0 or more\n")
 
 

@@ -20,7 +20,8 @@ def page(run, events, pictures):
         path = portrait_path(run, TrackKey(camera, 1, track))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    return write_page(run).read_text()
+    write_page(run, run / "people.html", 10.0)
+    return (run / "people.html").read_text()
 
 
 def shown(text):
@@ -40,6 +41,7 @@ def test_a_row_shows_the_pictures_of_one_person_in_all_cameras(tmp_path):
     assert "7<small>2 cameras</small>" in text
     assert "5<small>1 camera</small>" in text
     assert "<b>b</b> 9.0 s, for 3.0 s" in text
+    assert 'alt="b, track 2"' in text
 
 
 def test_times_of_a_live_run_are_dates(tmp_path):
@@ -50,7 +52,9 @@ def test_times_of_a_live_run_are_dates(tmp_path):
 
 def test_a_track_that_turned_out_to_be_somebody_else_is_shown_as_them_alone(tmp_path):
     events = [assigned(1.0, 1, 7), assigned(3.0, 1, 8), *confirmed(7, 8), ended(1, 8, 1.0, 4.0)]
-    assert shown(page(tmp_path, events, [("a", 1)])) == [(7, []), (8, ["pictures/a/1-1.jpg"])]
+    text = page(tmp_path, events, [("a", 1)])
+    assert shown(text) == [(7, []), (8, ["pictures/a/1-1.jpg"])]
+    assert text.count("no picture kept") == 1
 
 
 def test_who_has_no_picture_and_pictures_of_nobody_do_no_harm(tmp_path):
@@ -59,13 +63,39 @@ def test_who_has_no_picture_and_pictures_of_nobody_do_no_harm(tmp_path):
 
 
 def test_a_run_without_pictures_is_told_how_to_get_some(tmp_path):
-    with pytest.raises(ConfigError, match=r"pictures: holds no pictures; run again with --pictures"):
+    with pytest.raises(ConfigError, match=r"pictures: holds no pictures, or none yet; `run --pictures` keeps them"):
         page(tmp_path, [assigned(1.0, 1, 7)], [])
 
 
+ONE = [assigned(1.0, 1, 7), *confirmed(7), ended(1, 7, 1.0, 4.0)]
+
+
+def test_a_page_elsewhere_finds_the_pictures(tmp_path):
+    run, elsewhere = tmp_path / "shop & <b>100 %", tmp_path / "pages"
+    run.mkdir()
+    elsewhere.mkdir()
+    page(run, ONE, [("a", 1)])
+    write_page(run, elsewhere / "people.html", 10.0)
+    text = (elsewhere / "people.html").read_text()
+    assert shown(text) == [(7, ["../shop%20%26%20%3Cb%3E100%20%25/pictures/a/1-1.jpg"])]
+    assert "<title>People of shop &amp; &lt;b&gt;100 %</title>" in text
+
+
+def test_visits_are_joined_as_asked(tmp_path):
+    events = [*ONE, assigned(9.0, 2, 7, new=False), ended(2, 7, 9.0, 12.0)]
+    assert page(tmp_path, events, [("a", 1)]).count("<figure>") == 1
+    write_page(tmp_path, tmp_path / "people.html", 4.0)
+    assert (tmp_path / "people.html").read_text().count("<figure>") == 2
+
+
+def test_no_other_file_is_replaced_by_the_page(tmp_path):
+    (tmp_path / "people.html").write_text("<!doctype html>mine")
+    with pytest.raises(ConfigError, match=r"people\.html: is no page of people, .*; give another --out"):
+        page(tmp_path, ONE, [("a", 1)])
+
+
 def test_a_full_disk_leaves_the_former_page(tmp_path):
-    events = [assigned(1.0, 1, 7), *confirmed(7), ended(1, 7, 1.0, 4.0)]
-    before = page(tmp_path, events, [("a", 1)])
+    before = page(tmp_path, ONE, [("a", 1)])
     with full_disk(10), pytest.raises(StoreError, match=r"people\.html: cannot write"):
-        write_page(tmp_path)
+        write_page(tmp_path, tmp_path / "people.html", 10.0)
     assert (tmp_path / "people.html").read_text() == before

@@ -2,10 +2,8 @@
 
 import cv2
 import numpy as np
-import pytest
 
 from pipeline.datatypes import TrackKey
-from pipeline.errors import StoreError
 from pipeline.portraits import Portraits, portrait_path
 from tests.pipeline.disk import full_disk
 
@@ -21,7 +19,7 @@ def grey(run, track=TRACK):
 
 
 def test_the_best_view_is_kept_but_not_for_a_little(tmp_path):
-    portraits = Portraits(tmp_path, ["hall"])
+    portraits = Portraits(tmp_path)
     shown = []
     for level, quality in enumerate((0.4, 0.3, 0.45, 0.6, 0.5)):
         portraits.show(TRACK, view(20 * level), quality)
@@ -31,7 +29,7 @@ def test_the_best_view_is_kept_but_not_for_a_little(tmp_path):
 
 
 def test_tracks_have_pictures_of_their_own(tmp_path):
-    portraits = Portraits(tmp_path, ["hall", "door"])
+    portraits = Portraits(tmp_path)
     others = [TrackKey("hall", 3, 8), TrackKey("hall", 4, 7), TrackKey("door", 3, 7)]
     for level, track in enumerate((TRACK, *others)):
         portraits.show(track, view(60 * level), 0.5)
@@ -39,7 +37,7 @@ def test_tracks_have_pictures_of_their_own(tmp_path):
 
 
 def test_nothing_is_remembered_of_a_track_that_ended(tmp_path):
-    portraits = Portraits(tmp_path, ["hall"])
+    portraits = Portraits(tmp_path)
     portraits.show(TRACK, view(200), 0.9)
     portraits.forget(TRACK)
     assert grey(tmp_path) == 200
@@ -48,21 +46,30 @@ def test_nothing_is_remembered_of_a_track_that_ended(tmp_path):
 
 
 def test_a_large_view_is_made_smaller(tmp_path):
-    Portraits(tmp_path, ["hall"]).show(TRACK, view(50, height=960), 0.9)
+    Portraits(tmp_path).show(TRACK, view(50, height=960), 0.9)
     assert cv2.imread(str(portrait_path(tmp_path, TRACK))).shape == (320, 13, 3)
 
 
 def test_a_full_disk_is_told_once_and_tried_again(tmp_path, caplog):
-    portraits = Portraits(tmp_path, ["hall"])
+    portraits = Portraits(tmp_path)
     with full_disk(10):
         for quality in (0.5, 0.9):
             portraits.show(TRACK, view(100), quality)
     assert [record.message.split(": ")[1] for record in caplog.records] == ["cannot write"]
+    assert not [*tmp_path.rglob("*.*")]
     portraits.show(TRACK, view(100), 0.4)
     assert grey(tmp_path) == 100
 
 
-def test_a_run_directory_that_is_none_is_refused(tmp_path):
+def test_pictures_that_are_moved_away_do_not_end_those_to_come(tmp_path):
+    portraits = Portraits(tmp_path)
+    portraits.show(TRACK, view(200), 0.5)
+    (tmp_path / "pictures").rename(tmp_path / "kept")
+    portraits.show(TRACK, view(100), 0.9)
+    assert grey(tmp_path) == 100
+
+
+def test_a_run_directory_that_takes_none_does_not_end_the_run(tmp_path, caplog):
     (tmp_path / "pictures").write_text("")
-    with pytest.raises(StoreError, match=r"pictures.*: cannot be made: .*; give another --out"):
-        Portraits(tmp_path, ["hall"])
+    Portraits(tmp_path).show(TRACK, view(100), 0.5)
+    assert "cannot write: Not a directory; the run goes on without new pictures" in caplog.text

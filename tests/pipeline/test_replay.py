@@ -307,10 +307,14 @@ def test_a_run_directory_that_cannot_be_written_is_one_clear_error(parts, tmp_pa
 
 def test_pictures_are_those_of_the_latest_replay(parts, tmp_path):
     Replay(parts, tmp_path, pictures=True).run()
-    kept = {path.relative_to(tmp_path / "pictures").as_posix() for path in tmp_path.glob("pictures/*/*.jpg")}
+    kept = {path.relative_to(tmp_path / "pictures").as_posix() for path in tmp_path.glob("pictures/*/*")}
     assert kept == {"a/0-1.jpg", "b/0-1.jpg", "b/0-2.jpg"}
-    write_page(tmp_path)
-    page = (tmp_path / "people.html").read_text()
-    assert all(page.count(f'"pictures/{name}"') == 1 for name in kept)
+    page = tmp_path / "people.html"
+    write_page(tmp_path, page, 10.0)
+    assert all(page.read_text().count(f'"pictures/{name}"') == 1 for name in kept)
+    (tmp_path / "pictures" / "a" / "0-1.jpg.part").touch()
     Replay(parts, tmp_path).run()
     assert not [*tmp_path.glob("pictures/*/*"), *tmp_path.glob("people.html")]
+    page.write_text("somebody else's")
+    Replay(parts, tmp_path).run()
+    assert page.exists()

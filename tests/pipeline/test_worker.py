@@ -133,7 +133,7 @@ def test_a_descriptor_that_is_not_finite_is_left_out_and_told_once(caplog):
 
 
 def test_the_picture_of_a_track_shows_who_it_was_before_it_became_somebody_else(tmp_path):
-    worker, _, _ = made(portraits=Portraits(tmp_path, ["a"]))
+    worker, _, _ = made(portraits=Portraits(tmp_path))
     dull, sharp = stripes(RED, 20, darker=(0, 1, 0)), stripes(BLUE, 20)
     for index, image in enumerate([*[dull] * 6, *[sharp] * 6]):  # at first of the same track
         worker.step([frame(image, index, index / 10)])
