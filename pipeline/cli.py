@@ -354,8 +354,9 @@ def check(cams: Cams) -> None:
 
     site = load_site(cams)
     networks = load_networks(site, replay=all(camera.is_file for camera in site.cameras))
-    for name, engine in (("detector", networks.detector.engine), ("re-ID", networks.embedder.engine)):
-        took = core_ms(engine)
+    detector, reid = networks.detector, networks.embedder.engine
+    for name, engine, facts in (("detector", detector.engine, detector.metadata), ("re-ID", reid, reid.metadata)):
+        took = core_ms(engine, facts)
         speed = "" if took is None else f", {took:.1f} ms of a core a picture in batches of {timed_batches(engine)}"
         console.print(f"{name:9}{engine.backend}, {engine.precision}{speed}", soft_wrap=True)
     failed = 0

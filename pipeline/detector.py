@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 
 import engines
+from engines.loading import BACKENDS
+from engines.tensorrt_builder import long_side
 from pipeline.config import DetectorConfig
 from pipeline.datatypes import F32, U8, Detections
 from pipeline.errors import EngineFailure
@@ -28,17 +30,28 @@ class Detector:
             are shrunk to the longer side that its metadata name (`imgsz`) and padded no further than needed.
         source: the file, for messages.
         min_score: boxes below are dropped.
+        size: another longer side than the one in the metadata.
+
+    Attributes:
+        metadata: the engine's, with `size` where that was given.
 
     Raises:
-        EngineFailure: the file is no detector, or knows no class "person".
+        EngineFailure: the file is no detector, knows no class "person", or takes no pictures of this size.
     """
 
-    def __init__(self, engine: engines.Engine, source: str, min_score: float = DetectorConfig().min_score) -> None:
+    def __init__(
+        self,
+        engine: engines.Engine,
+        source: str,
+        min_score: float = DetectorConfig().min_score,
+        size: int | None = None,
+    ) -> None:
         self.engine = engine
         self.min_score = min_score
         self._source = source
         _check_kind(engine, source)
         self._person = _person_class(engine, source)
+        self.metadata = {**engine.metadata, **(_resized(engine, source, size) if size else {})}
 
     @classmethod
     def load(cls, config: DetectorConfig, *, threads: int = 0, largest: int = 0) -> "Detector":
@@ -57,7 +70,7 @@ class Detector:
             engine = engines.load(
                 path, config.backend, config.precision, threads, examples=example_pictures, largest=largest
             )
-            return cls(engine, str(path), config.min_score)
+            return cls(engine, str(path), config.min_score, config.size)
         except engines.EngineError as error:
             raise EngineFailure(f"detector.model: {error}") from error
 
@@ -73,7 +86,7 @@ class Detector:
         """
         if not images_bgr:
             return []
-        batch, scales = detector_input(images_bgr, self.engine.inputs[0], self.engine.metadata)
+        batch, scales = detector_input(images_bgr, self.engine.inputs[0], self.metadata)
         return [
             self._people(row, scale, image.shape[:2])
             for row, scale, image in zip(self._run(batch), scales, images_bgr, strict=True)
@@ -125,6 +138,23 @@ def _check_kind(engine: engines.Engine, source: str) -> None:
             f"{source}: not a person detector (metadata kind={kind!r}, {inputs[0]} -> {outputs[0]}); "
             "give a YOLO detector as detector.model"
         )
+
+
+def _resized(engine: engines.Engine, source: str, size: int) -> dict[str, str]:
+    """The metadata that say this size."""
+    *_, height, width = engine.inputs[0].shape
+    if height and width:
+        raise EngineFailure(
+            f"detector.size: {size}, but {source} takes pictures of {width}x{height} alone; leave size out, or export "
+            "it with open height and width"
+        )
+    row = BACKENDS.get(engine.backend)
+    if row and row.on_gpu and size > long_side(engine.metadata):
+        raise EngineFailure(
+            f"detector.size: {size}, but plans of {source} are for pictures up to {long_side(engine.metadata)}; "
+            "export it at this size, or set detector.backend to openvino"
+        )
+    return {"imgsz": f"[{size}, {size}]"}
 
 
 def _person_class(engine: engines.Engine, source: str) -> int:

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,13 +58,16 @@ def cores_of_container(cpu_max: Path) -> float:
     return math.inf if quota == "max" else int(quota) / int(period)
 
 
-def core_ms(engine: Engine) -> float | None:
+def core_ms(engine: Engine, metadata: Mapping[str, str]) -> float | None:
     """Core time of a picture, all threads together, in `timed_batches`; None if nobody knows pictures for it.
+
+    Args:
+        metadata: the engine's, or those of its detector, which may say another size.
 
     Raises:
         EngineFailure: the network cannot run.
     """
-    pictures = example_pictures(engine.inputs, engine.metadata)
+    pictures = example_pictures(engine.inputs, metadata)
     try:
         return None if pictures is None else quickest.measured({"": engine}, pictures)[""]
     except EngineError as error:

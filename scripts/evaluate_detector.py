@@ -108,9 +108,8 @@ def print_table(arguments: argparse.Namespace) -> None:
     print("|---|---|---|---|---|---|---|---|")
     for folder in arguments.images:
         for path in arguments.networks:
-            detector = Detector(
-                engines.load(path, precision=arguments.precision, examples=example_pictures), str(path), min_score=0.001
-            )
+            engine = engines.load(path, precision=arguments.precision, examples=example_pictures)
+            detector = Detector(engine, str(path), min_score=0.001, size=arguments.size)
             s = evaluate(detector, folder, arguments.min_score, arguments.min_height)
             print(
                 f"| {path.name} | {folder.parent.parent.name}/{folder.name} | {s.ap50:.3f} | {s.ap50_95:.3f} "
@@ -127,6 +126,7 @@ def main() -> None:
     parser.add_argument("--min-score", type=float, default=0.2)
     parser.add_argument("--min-height", type=float, default=60)
     parser.add_argument("--precision", default="auto", help="auto, f32 or bf16")
+    parser.add_argument("--size", type=int, help="longer side of the pictures it sees; default: the network's own")
     arguments = parser.parse_args()
     try:
         print_table(arguments)

@@ -93,6 +93,24 @@ def test_padding_is_no_more_than_needed(frame_hw: tuple[int, int], network_hw: t
     assert engine.called_with == [(1, 3, *network_hw)]
 
 
+def test_pictures_have_the_size_that_was_asked_for_and_boxes_are_still_where_they_were() -> None:
+    engine = FakeEngine(find_white)
+    detector = Detector(engine, "fake", size=256)
+    (found,) = detector.detect([picture(360, 640, (100, 80, 130, 160))])
+    assert engine.called_with == [(1, 3, 160, 256)]
+    assert detector.metadata == {"kind": "detector", "imgsz": "[256, 256]"}
+    np.testing.assert_allclose(found.boxes_xyxy, [[100, 80, 130, 160]], atol=3)
+
+
+def test_a_size_that_the_network_cannot_take_is_refused() -> None:
+    with pytest.raises(EngineFailure, match=r"detector.size: 256, but net.onnx takes pictures of 96x64 alone; leave"):
+        Detector(FakeEngine(input_shape=(None, 3, 64, 96)), "net.onnx", size=256)
+    on_gpu = FakeEngine(backend="tensorrt")
+    Detector(on_gpu, "net.onnx", size=64)
+    with pytest.raises(EngineFailure, match=r"detector.size: 96, but plans of net.onnx are for pictures up to 64; exp"):
+        Detector(on_gpu, "net.onnx", size=96)
+
+
 def test_the_network_gets_rgb_in_0_to_1() -> None:
     seen: list[Array] = []
     blue = np.zeros((64, 64, 3), np.uint8)

@@ -28,7 +28,7 @@ def test_networks_are_loaded_and_timed_or_the_wrong_one_is_named(tmp_path: Path)
     detector, reid = write_detector(tmp_path / "detector.onnx"), write_reid(tmp_path / "reid.onnx")
     networks = load_networks(site(detector, reid))
     assert networks.embedder.dimension == 3
-    assert (core_ms(networks.embedder.engine) or 0) > 0
+    assert (core_ms(networks.embedder.engine, networks.embedder.engine.metadata) or 0) > 0
     with pytest.raises(EngineFailure, match="not a re-ID network"):
         load_networks(site(detector, detector))
 
@@ -53,13 +53,13 @@ def test_a_network_of_fixed_batch_is_timed_in_that(tmp_path: Path) -> None:
     fixed = engines.load(write_reid_of_one(tmp_path / "fixed.onnx", 1), "onnxruntime", proven=False)
     free = engines.load(write_reid(tmp_path / "reid.onnx"), "onnxruntime", proven=False)
     assert (timed_batches(fixed), timed_batches(free)) == ("1", "3 and 5")
-    assert (core_ms(fixed) or 0) > 0
+    assert (core_ms(fixed, fixed.metadata) or 0) > 0
 
 
 def test_a_network_that_fails_while_it_is_timed_is_one_clear_error(tmp_path: Path) -> None:
     engine = engines.load(write_reid_of_one(tmp_path / "reid.onnx", "n"), "onnxruntime", proven=False)
     with pytest.raises(EngineFailure, match=r"reid\.onnx: ONNX Runtime failed on \(3, 3, 16, 8\)"):
-        core_ms(engine)
+        core_ms(engine, engine.metadata)
 
 
 @pytest.mark.parametrize(("said", "cores"), [("200000 100000\n", 2), ("max 100000\n", math.inf), (None, math.inf)])
