@@ -4,6 +4,7 @@ import math
 import os
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -31,6 +32,13 @@ def test_networks_are_loaded_and_timed_or_the_wrong_one_is_named(tmp_path: Path)
     assert (core_ms(networks.embedder.engine, networks.embedder.engine.metadata) or 0) > 0
     with pytest.raises(EngineFailure, match="not a re-ID network"):
         load_networks(site(detector, detector))
+
+
+def test_the_detector_sees_pictures_of_the_size_that_is_set(tmp_path: Path) -> None:
+    one = site(write_detector(tmp_path / "detector.onnx"), write_reid(tmp_path / "reid.onnx"))
+    larger = msgspec.structs.replace(one, detector=msgspec.structs.replace(one.detector, size=320))
+    sizes = [load_networks(each).detector.metadata["imgsz"] for each in (one, larger)]
+    assert sizes == ["[160, 160]", "[320, 320]"]
 
 
 def write_reid_of_one(path: Path, batch: int | str) -> Path:
