@@ -363,7 +363,8 @@ def check(cams: Cams) -> None:
     for camera in site.cameras:
         try:
             picture = next(read_video(camera)).picture.bgr()
-            console.print(first_frame(camera, picture, networks.detector.detect([picture])[0]), soft_wrap=True)
+            (found,) = detector.detect([picture])
+            console.print(first_frame(camera, picture, found, detector.size), soft_wrap=True)
         except (SourceError, StopIteration) as error:
             failed += 1
             console.print(str(error) or f"{camera.id}: holds no frame", style="bold red", soft_wrap=True)

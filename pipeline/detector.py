@@ -74,6 +74,12 @@ class Detector:
         except engines.EngineError as error:
             raise EngineFailure(f"detector.model: {error}") from error
 
+    @property
+    def size(self) -> int:
+        """The longer side of the pictures that the network sees."""
+        *_, height, width = self.engine.inputs[0].shape
+        return max(height, width) if height and width else long_side(self.metadata)
+
     def detect(self, images_bgr: Sequence[U8]) -> list[Detections]:
         """People in each picture, best first; [] for no pictures.
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.visits import Visit
 
 _MOST_WAYS = 20  # shown
+_SHRUNK = 0.5  # pictures that the detector sees at less than this share of their size are told
 
 # Paths and urls may hold [brackets]; a file has room for a table's lines.
 console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
@@ -124,13 +125,19 @@ def show_visits(found: "Sequence[Visit]") -> None:
         console.print(table)
 
 
-def first_frame(camera: CameraConfig, image_bgr: U8, people: Detections) -> str:
-    """Who is seen and, as `ignore` has it, where they stand."""
+def first_frame(camera: CameraConfig, image_bgr: U8, people: Detections, size: int) -> str:
+    """Who is seen and, as `ignore` has it, where they stand.
+
+    Args:
+        size: longer side of what the detector sees of it.
+    """
     from pipeline.ignored import in_areas, standing
 
     height, width = image_bgr.shape[:2]
     ignored = in_areas(people, camera.ignore, (width, height))
-    told = f"{camera.id}: ok, {width}x{height}, {len(people)} people in the first frame"
+    seen = size / max(width, height)
+    shrunk = f" (the detector sees {width * seen:.0f}x{height * seen:.0f})" if seen < _SHRUNK else ""
+    told = f"{camera.id}: ok, {width}x{height}{shrunk}, {len(people)} people in the first frame"
     places = [f"[{x:.2f}, {y:.2f}]" for x, y in standing(people.boxes_xyxy, (width, height)).tolist()]
     for which, where in (("standing at", ~ignored), ("to be ignored at", ignored)):
         if where.any():

@@ -99,6 +99,8 @@ def test_pictures_have_the_size_that_was_asked_for_and_boxes_are_still_where_the
     (found,) = detector.detect([picture(360, 640, (100, 80, 130, 160))])
     assert engine.called_with == [(1, 3, 160, 256)]
     assert detector.metadata == {"kind": "detector", "imgsz": "[256, 256]"}
+    assert (detector.size, Detector(engine, "fake").size) == (256, 64)
+    assert Detector(FakeEngine(input_shape=(None, 3, 32, 96)), "fake").size == 96
     np.testing.assert_allclose(found.boxes_xyxy, [[100, 80, 130, 160]], atol=3)
 
 
