@@ -106,9 +106,9 @@ def run(
         _follow(site, out, partial(follow, video=video, pictures=pictures))
 
 
-def _follow(site: Site, out: Path, runs: Callable[[Site, Path], Summary]) -> None:
+def _follow(site: Site, out: Path, follow: Callable[[Site, Path], Summary]) -> None:
     """One run into its directory, up to the summary."""
-    summary = runs(site, out)
+    summary = follow(site, out)
     seen = any(camera.frames for camera in summary.cameras.values())
     try:
         if seen or not (out / "summary.json").exists():  # nothing must not replace something
@@ -262,9 +262,9 @@ def people(
 
     Example: mspf-pipeline people runs/20260131-120000
     """
-    from pipeline.people import write_page
+    from pipeline.people import PAGE, write_page
 
-    page = out or run_dir / "people.html"
+    page = out or run_dir / PAGE
     write_page(run_dir, page, _length_of_time(away))
     console.print(f"wrote {page}; open it in a browser", soft_wrap=True)
 
@@ -364,7 +364,7 @@ def check(cams: Cams) -> None:
         try:
             picture = next(read_video(camera)).picture.bgr()
             (found,) = detector.detect([picture])
-            console.print(first_frame(camera, picture, found, detector.size), soft_wrap=True)
+            console.print(first_frame(camera, picture, found, detector.scale(picture)), soft_wrap=True)
         except (SourceError, StopIteration) as error:
             failed += 1
             console.print(str(error) or f"{camera.id}: holds no frame", style="bold red", soft_wrap=True)

@@ -78,15 +78,15 @@ class DetectorConfig(_Section, frozen=True):
 
     Attributes:
         model: "default", an .onnx file (relative to cams.yaml), or an ultralytics .pt name or path (needs that extra).
-        size: longer side, in pixels, that pictures are brought to for the network; left out, the one that it was made
-            for ("default": 480).
+        size: longer side, in pixels, that pictures are brought to for the network, a multiple of 32; left out, the one
+            that it was made for ("default": 480). On a GPU no more than that.
         min_score: boxes below are dropped before tracking.
     """
 
     model: Text = "default"
     backend: str = "auto"
     precision: str = "auto"
-    size: Annotated[int, Meta(ge=64, le=4096)] | None = None
+    size: Annotated[int, Meta(ge=64, le=4096, multiple_of=32)] | None = None
     min_score: Share = 0.1
 
 

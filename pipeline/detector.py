@@ -30,7 +30,7 @@ class Detector:
             are shrunk to the longer side that its metadata name (`imgsz`) and padded no further than needed.
         source: the file, for messages.
         min_score: boxes below are dropped.
-        size: another longer side than the one in the metadata.
+        size: another longer side than the one in the metadata; a multiple of 32.
 
     Attributes:
         metadata: the engine's, with `size` where that was given.
@@ -51,7 +51,7 @@ class Detector:
         self._source = source
         _check_kind(engine, source)
         self._person = _person_class(engine, source)
-        self.metadata = {**engine.metadata, **(_resized(engine, source, size) if size else {})}
+        self.metadata = {**engine.metadata, **({} if size is None else _resized(engine, source, size))}
 
     @classmethod
     def load(cls, config: DetectorConfig, *, threads: int = 0, largest: int = 0) -> "Detector":
@@ -74,11 +74,9 @@ class Detector:
         except engines.EngineError as error:
             raise EngineFailure(f"detector.model: {error}") from error
 
-    @property
-    def size(self) -> int:
-        """The longer side of the pictures that the network sees."""
-        *_, height, width = self.engine.inputs[0].shape
-        return max(height, width) if height and width else long_side(self.metadata)
+    def scale(self, image_bgr: U8) -> float:
+        """How large the network sees a picture (H, W, 3), as a share of its size."""
+        return detector_input([image_bgr], self.engine.inputs[0], self.metadata)[1][0]
 
     def detect(self, images_bgr: Sequence[U8]) -> list[Detections]:
         """People in each picture, best first; [] for no pictures.
@@ -157,8 +155,8 @@ def _resized(engine: engines.Engine, source: str, size: int) -> dict[str, str]:
     row = BACKENDS.get(engine.backend)
     if row and row.on_gpu and size > long_side(engine.metadata):
         raise EngineFailure(
-            f"detector.size: {size}, but plans of {source} are for pictures up to {long_side(engine.metadata)}; "
-            "export it at this size, or set detector.backend to openvino"
+            f"detector.size: {size}, but plans of {source} are for pictures up to {long_side(engine.metadata)}; set "
+            "detector.backend to openvino, or give a file that was exported at this size"
         )
     return {"imgsz": f"[{size}, {size}]"}
 

@@ -13,6 +13,7 @@ from pipeline.portraits import folder, portrait_path
 from pipeline.sinks import write_whole
 from pipeline.visits import Visit, read_visits, utc_date
 
+PAGE = "people.html"  # of a run directory
 _OURS = "<!-- written by mspf-pipeline people -->"
 _PAGE = """<!doctype html>
 {ours}
@@ -31,8 +32,8 @@ figcaption b {{ color: #222 }}
 @media (prefers-color-scheme: dark) {{ body, figcaption b {{ color: #ddd }} body {{ background: #111 }} }}
 </style></head><body>
 <h1>People of {run}</h1>
-<p>{count} people, in the order in which they came. A row is one person: their visits to cameras, with a picture of
-each track.</p>
+<p>In the order in which they came: {count}. A row is one person: their visits to cameras, with a picture of each
+track.</p>
 {people}
 </body></html>
 """
@@ -79,13 +80,15 @@ def _person(run: Path, page: Path, identity_id: int, visits: Sequence[Visit]) ->
 
 def _visit(run: Path, page: Path, visit: Visit) -> str:
     kept = [track for track in visit.tracks if portrait_path(run, track).is_file()]
-    pictures = "".join(_picture(run, page, track) for track in kept) or "<em>no picture kept</em>"
+    pictures = "".join(_picture(run, page, track) for track in kept) or "<em>no picture here</em>"
     date = utc_date(visit.since)
-    came = f"{date[:10]} {date[11:19]} UTC" if date else f"{visit.since:.1f} s"
+    came = f"{date[:10]} {date[11:19]} UTC" if date else f"at {visit.since:.1f} s"
     caption = f"<b>{escape(visit.camera_id)}</b> {came}, for {visit.seconds:.1f} s"
     return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
 
 
 def _picture(run: Path, page: Path, track: TrackKey) -> str:
     path = os.path.relpath(portrait_path(run, track).resolve(), page.parent.resolve())
-    return f'<img loading="lazy" src="{escape(quote(path))}" alt="{escape(track.camera_id)}, track {track.track_id}">'
+    return (
+        f'<img loading="lazy" src="{quote(os.fsencode(path))}" alt="{escape(track.camera_id)}, track {track.track_id}">'
+    )

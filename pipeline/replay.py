@@ -24,8 +24,8 @@ from pipeline.film import Film
 from pipeline.match_service import MatchService
 from pipeline.matcher import Matcher
 from pipeline.networks import load_networks
-from pipeline.people import is_page
-from pipeline.portraits import Portraits, folder
+from pipeline.people import PAGE, is_page
+from pipeline.portraits import Portraits, of_replays
 from pipeline.results import Summary, camera_summary
 from pipeline.sinks import RunWriter
 from pipeline.sources import FileReplay
@@ -122,10 +122,10 @@ class Replay:
                 "or --live to go on there"
             )
         try:
-            tracks, pictures = (self._out / "tracks").glob("*.txt"), folder(self._out).glob("*/*.jpg*")
-            page = [self._out / "people.html"] if is_page(self._out / "people.html") else []
-            for old in (*(self._out / name for name in _REPLACED), *tracks, *pictures, *page):
-                old.unlink(missing_ok=True)
+            page = self._out / PAGE
+            old = [*(self._out / name for name in _REPLACED), *(self._out / "tracks").glob("*.txt")]
+            for path in (*old, *of_replays(self._out), *([page] if is_page(page) else [])):
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"{error.filename}: cannot be replaced: {error.strerror}; give another --out") from error
 

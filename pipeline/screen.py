@@ -125,18 +125,17 @@ def show_visits(found: "Sequence[Visit]") -> None:
         console.print(table)
 
 
-def first_frame(camera: CameraConfig, image_bgr: U8, people: Detections, size: int) -> str:
+def first_frame(camera: CameraConfig, image_bgr: U8, people: Detections, scale: float) -> str:
     """Who is seen and, as `ignore` has it, where they stand.
 
     Args:
-        size: longer side of what the detector sees of it.
+        scale: how large the detector sees it, as a share of its size.
     """
     from pipeline.ignored import in_areas, standing
 
     height, width = image_bgr.shape[:2]
     ignored = in_areas(people, camera.ignore, (width, height))
-    seen = size / max(width, height)
-    shrunk = f" (the detector sees {width * seen:.0f}x{height * seen:.0f})" if seen < _SHRUNK else ""
+    shrunk = f" (the detector sees {width * scale:.0f}x{height * scale:.0f})" if scale < _SHRUNK else ""
     told = f"{camera.id}: ok, {width}x{height}{shrunk}, {len(people)} people in the first frame"
     places = [f"[{x:.2f}, {y:.2f}]" for x, y in standing(people.boxes_xyxy, (width, height)).tolist()]
     for which, where in (("standing at", ~ignored), ("to be ignored at", ignored)):

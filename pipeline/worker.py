@@ -42,7 +42,7 @@ class Worker:
 
     Args:
         epoch: names this worker's numbering of tracks; grows from start to start.
-        portraits: where the best views are to be kept.
+        portraits: keeps good views, if any are to be kept.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Worker:
     def _keep_pictures(self, shown: Sequence[_Candidate]) -> None:
         if self._portraits:
             for one in shown:
-                self._portraits.show(self._key(one.camera_id, one.track), one.crop.pixels(), one.quality)
+                self._portraits.offer(self._key(one.camera_id, one.track), one.crop.pixels(), one.quality)
 
     def _key(self, camera_id: str, track: Track) -> TrackKey:
         return TrackKey(camera_id, self._epoch, track.track_id)

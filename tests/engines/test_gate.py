@@ -284,8 +284,8 @@ def test_in_int8_the_median_box_counts_over_all_and_in_every_picture(boxes: engi
         (crowd(0, 0, 4, -0.11), False),  # too far
         (crowd(0, 0, 0, 9), True),  # IoU 0.775
         (crowd(0, 0, 0, 12), False),  # IoU 0.7
-        (crowd(slice(None), slice(1), 4, 0.05), True),  # one of eight in every picture
-        (crowd(slice(None), slice(3), 4, 0.05), False),  # three of eight
+        (crowd(slice(None), slice(2), 4, 0.05), True),  # two of eight in every picture
+        (crowd(slice(None), slice(3), 4, 0.05), False),
         (crowd(slice(None), slice(None), 4, 0.03), False),  # all of them a little
         (crowd(0, 0, 4, -0.6), False),  # one too few
         (crowd(0, 0, 4, np.nan), False),
@@ -294,6 +294,36 @@ def test_in_int8_the_median_box_counts_over_all_and_in_every_picture(boxes: engi
 def test_in_bf16_three_quarters_of_the_boxes_count_and_none_may_be_far_off(boxes: engines.Array, agrees: bool) -> None:
     assert gate.compare_boxes(boxes, CROWD, "bf16").ok is agrees
     assert not gate.compare_boxes(boxes, CROWD, "f32").ok
+
+
+class Rounding:
+    """A detector of one picture a call that moves every score by as much."""
+
+    name, backend, precision, metadata = "net", "fake", "bf16", {}
+    inputs = (engines.TensorSpec("images", (1, 3, 6, 4), np.dtype(np.float32)),)
+    outputs = (engines.TensorSpec("boxes", (1, 8, 6), np.dtype(np.float32)),)
+
+    def __init__(self, off: float) -> None:
+        self._off = np.float32(off)
+
+    def __call__(self, *batch: engines.Array) -> tuple[engines.Array, ...]:
+        return (CROWD[:1] + self._off * (np.arange(6) == 4),)
+
+
+def test_where_a_call_is_one_picture_the_share_of_boxes_is_that_of_all_calls() -> None:
+    golden = gate.Golden(PICTURES.astype(np.float32), CROWD, "boxes", "net.golden.npz")
+    assert gate.prove(Rounding(0.015), golden, 16).startswith("batch 1: ")
+    with pytest.raises(gate.GateError, match="batch 4: 25% of all boxes are worse than"):
+        gate.prove(Rounding(0.05), golden, 16)
+
+
+def test_in_bf16_three_quarters_of_the_anchors_of_a_raw_head_count() -> None:
+    many = np.tile(HEAD[:, :, :2], (2, 1, 6))
+    one_off, far_off, half_off = many.copy(), many.copy(), many.copy()
+    one_off[0, 4, 0] -= 0.05
+    far_off[0, 4, 0] -= 0.3
+    half_off[:, 4:, ::2] -= 0.05
+    assert [gate.compare_heads(one, many, "bf16").ok for one in (one_off, far_off, half_off)] == [True, False, False]
 
 
 def test_int8_may_turn_a_descriptor_further() -> None:

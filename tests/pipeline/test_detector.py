@@ -99,9 +99,16 @@ def test_pictures_have_the_size_that_was_asked_for_and_boxes_are_still_where_the
     (found,) = detector.detect([picture(360, 640, (100, 80, 130, 160))])
     assert engine.called_with == [(1, 3, 160, 256)]
     assert detector.metadata == {"kind": "detector", "imgsz": "[256, 256]"}
-    assert (detector.size, Detector(engine, "fake").size) == (256, 64)
-    assert Detector(FakeEngine(input_shape=(None, 3, 32, 96)), "fake").size == 96
     np.testing.assert_allclose(found.boxes_xyxy, [[100, 80, 130, 160]], atol=3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "scale"),
+    [((None, 3, None, None), None, 0.1), ((None, 3, None, None), 320, 0.5), ((None, 3, 64, 96), None, 0.1)],
+)
+def test_how_small_a_picture_is_seen(shape: Shape, size: int | None, scale: float) -> None:
+    detector = Detector(FakeEngine(input_shape=shape), "fake", size=size)
+    assert detector.scale(picture(640, 360)) == pytest.approx(scale)
 
 
 def test_a_size_that_the_network_cannot_take_is_refused() -> None:
@@ -109,7 +116,7 @@ def test_a_size_that_the_network_cannot_take_is_refused() -> None:
         Detector(FakeEngine(input_shape=(None, 3, 64, 96)), "net.onnx", size=256)
     on_gpu = FakeEngine(backend="tensorrt")
     Detector(on_gpu, "net.onnx", size=64)
-    with pytest.raises(EngineFailure, match=r"detector.size: 96, but plans of net.onnx are for pictures up to 64; exp"):
+    with pytest.raises(EngineFailure, match=r"detector.size: 96, but plans of net.onnx are for pictures up to 64; set"):
         Detector(on_gpu, "net.onnx", size=96)
 
 

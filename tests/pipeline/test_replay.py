@@ -315,6 +315,13 @@ def test_pictures_are_those_of_the_latest_replay(parts, tmp_path):
     (tmp_path / "pictures" / "a" / "0-1.jpg.part").touch()
     Replay(parts, tmp_path).run()
     assert not [*tmp_path.glob("pictures/*/*"), *tmp_path.glob("people.html")]
-    page.write_text("somebody else's")
-    Replay(parts, tmp_path).run()
-    assert page.exists()
+
+
+def test_a_replay_deletes_no_pictures_but_those_of_replays_and_no_other_page(parts, tmp_path):
+    kept = [tmp_path / "pictures" / "a" / name for name in ("holiday.jpg", "1790000000000-1.jpg", "10-1.jpg")]
+    kept.append(tmp_path / "people.html")
+    kept[0].parent.mkdir(parents=True)
+    for path in kept:
+        path.write_text("somebody else's")
+    Replay(parts, tmp_path, pictures=True).run()
+    assert [path.read_text() for path in kept] == ["somebody else's"] * 4

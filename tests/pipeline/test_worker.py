@@ -140,3 +140,28 @@ def test_the_picture_of_a_track_shows_who_it_was_before_it_became_somebody_else(
     before, after = (cv2.imread(str(portrait_path(tmp_path, TrackKey("a", 3, track)))) for track in (1, 2))
     assert before[..., 2].mean() > 2 * before[..., 0].mean()
     assert after[..., 0].mean() > 2 * after[..., 2].mean()
+
+
+@pytest.mark.parametrize("end", ["lost", "finished", "split"])
+def test_nothing_is_remembered_of_the_pictures_of_tracks_that_ended(tmp_path, end):
+    class Recording(Portraits):
+        def __init__(self):
+            super().__init__(tmp_path)
+            self.open = set()
+
+        def offer(self, track, crop_bgr, quality):
+            self.open.add(track.track_id)
+
+        def forget(self, track):
+            self.open.discard(track.track_id)
+
+    portraits = Recording()
+    worker, _, _ = made(portraits=portraits)
+    walk(worker, a=stripes(RED, 20))
+    assert portraits.open == {1}
+    more = {"lost": [picture()] * 20, "finished": [], "split": [stripes(BLUE, 20)] * 6}[end]
+    for index, image in enumerate(more, 6):
+        worker.step([frame(image, index, index / 10)])
+    if end == "finished":
+        worker.finish("a")
+    assert portraits.open == ({2} if end == "split" else set())
