@@ -32,8 +32,8 @@ figcaption b {{ color: #222 }}
 @media (prefers-color-scheme: dark) {{ body, figcaption b {{ color: #ddd }} body {{ background: #111 }} }}
 </style></head><body>
 <h1>People of {run}</h1>
-<p>In the order in which they came: {count}. A row is one person: their visits to cameras, with a picture of each
-track.</p>
+<p>Number of people: {count}, in the order in which they came. A row is one person: their visits to cameras, with a
+picture of each track.</p>
 {people}
 </body></html>
 """

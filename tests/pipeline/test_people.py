@@ -37,7 +37,7 @@ def test_a_row_shows_the_pictures_of_one_person_in_all_cameras(tmp_path):
     ]  # fmt: skip
     text = page(tmp_path, events, [("a", 1), ("b", 1), ("b", 2)])
     assert shown(text) == [(7, ["pictures/a/1-1.jpg", "pictures/b/1-2.jpg"]), (5, ["pictures/b/1-1.jpg"])]
-    assert "came: 2." in text
+    assert "people: 2," in text
     assert "7<small>2 cameras</small>" in text
     assert "5<small>1 camera</small>" in text
     assert "<b>b</b> at 9.0 s, for 3.0 s" in text
