@@ -15,24 +15,40 @@ from engines.engine import Array, EngineError, NotInstalledError
 BLOCK = 16  # threads along each side of a block
 
 KERNEL = """
+// The mean of a square of pixels, in one colour.
+static __device__ float mean(const unsigned char *frame, int frame_width, int x, int y, int side, int bgr)
+{
+    int sum = 0;
+    for (int row = y; row < y + side; row++)
+        for (int column = x; column < x + side; column++)
+            sum += frame[3 * ((size_t)row * frame_width + column) + bgr];
+    return (float)sum / (side * side);
+}
+
 // One thread a pixel of a crop. boxes: x1, y1, x2, y2 and the crop's place in out; out: (N, 3, height, width), RGB.
+// A box is halved as often as it stays as large as the crop: then its pixels are means of squares.
 extern "C" __global__ void cut(
     const unsigned char *frame, int frame_width, const int *boxes, float *out, int height, int width)
 {
     int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
     if (x >= width || y >= height) return;
     const int *box = boxes + 5 * blockIdx.z;
-    int box_width = box[2] - box[0], box_height = box[3] - box[1];
+    int box_width = box[2] - box[0], box_height = box[3] - box[1], side = 1;
+    for (; box_width >= 2 * width && box_height >= 2 * height; side *= 2) {
+        box_width /= 2;
+        box_height /= 2;
+    }
     float at_x = fminf(fmaxf((x + 0.5f) * box_width / width - 0.5f, 0.0f), box_width - 1.0f);
     float at_y = fminf(fmaxf((y + 0.5f) * box_height / height - 0.5f, 0.0f), box_height - 1.0f);
     int left = (int)at_x, top = (int)at_y;
     int right = left + 1 < box_width ? left + 1 : left, below = top + 1 < box_height ? top + 1 : top;
     float to_right = at_x - left, down = at_y - top;
-    const unsigned char *upper = frame + 3 * ((size_t)(box[1] + top) * frame_width + box[0]);
-    const unsigned char *lower = frame + 3 * ((size_t)(box[1] + below) * frame_width + box[0]);
+    int x1 = box[0] + side * left, x2 = box[0] + side * right, y1 = box[1] + side * top, y2 = box[1] + side * below;
     for (int bgr = 0; bgr < 3; bgr++) {
-        float first = upper[3 * left + bgr] * (1 - to_right) + upper[3 * right + bgr] * to_right;
-        float second = lower[3 * left + bgr] * (1 - to_right) + lower[3 * right + bgr] * to_right;
+        float first = mean(frame, frame_width, x1, y1, side, bgr) * (1 - to_right)
+            + mean(frame, frame_width, x2, y1, side, bgr) * to_right;
+        float second = mean(frame, frame_width, x1, y2, side, bgr) * (1 - to_right)
+            + mean(frame, frame_width, x2, y2, side, bgr) * to_right;
         size_t plane = 3 * (size_t)box[4] + 2 - bgr;
         out[(plane * height + y) * width + x] = rintf(first * (1 - down) + second * down);
     }
@@ -41,7 +57,9 @@ extern "C" __global__ void cut(
 
 
 def cut(frame_bgr: NDArray[np.uint8], boxes: NDArray[np.int32], size_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """(N, 3, h, w) RGB 0..255: what the kernel computes, bilinear as OpenCV's INTER_LINEAR but for rounding.
+    """(N, 3, h, w) RGB 0..255: what the kernel computes; large boxes are halved first, the rest is bilinear.
+
+    But for rounding, both are as OpenCV's INTER_LINEAR.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2, whole pixels inside the frame; at least one.
@@ -49,6 +67,9 @@ def cut(frame_bgr: NDArray[np.uint8], boxes: NDArray[np.int32], size_hw: tuple[i
     crops = np.empty((len(boxes), 3, *size_hw), np.float32)
     for crop, (x1, y1, x2, y2) in zip(crops, boxes, strict=True):
         pixels = frame_bgr[y1:y2, x1:x2].astype(np.float32)
+        while all(side >= 2 * wanted for side, wanted in zip(pixels.shape[:2], size_hw, strict=True)):
+            height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
+            pixels = pixels[: 2 * height, : 2 * width].reshape(height, 2, width, 2, 3).mean((1, 3))
         (top, below, down), (left, right, to_right) = map(_neighbours, pixels.shape[:2], size_hw)
         down, to_right = down[:, None, None], to_right[None, :, None]
         first = pixels[top][:, left] * (1 - to_right) + pixels[top][:, right] * to_right

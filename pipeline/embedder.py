@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 import engines
@@ -16,6 +15,7 @@ from engines.loading import BACKENDS
 from pipeline.config import ReidConfig
 from pipeline.datatypes import F32, U8
 from pipeline.errors import ConfigError, EngineFailure
+from pipeline.pictures import resize
 from pipeline.vectors import unit_rows
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def cut_on_cpu(crops: Sequence[Crop], size_wh: tuple[int, int]) -> F32:
     width, height = size_wh
     batch = np.empty((len(crops), height, width, 3), np.uint8)
     for row, crop in enumerate(crops):
-        cv2.resize(crop.pixels(), size_wh, dst=batch[row], interpolation=cv2.INTER_LINEAR)
+        resize(crop.pixels(), batch[row])
     return np.ascontiguousarray(batch[..., ::-1].transpose(0, 3, 1, 2), np.float32)
 
 
@@ -157,8 +157,8 @@ def cut_on_gpu(crops: Sequence[Crop], cutter: cuda_crops.CropCutter) -> DeviceAr
 
 def gpu_cutter(size_wh: tuple[int, int]) -> cuda_crops.CropCutter | None:
     """Cuts where the network runs; None, with a warning, where that cannot be, or does not cut as the CPU does."""
-    frame = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
-    boxes = np.array([[-5, 2.5, 31, 80], [60, 10, 160, 90], [100, 50, 101, 51]], np.float32)
+    frame = np.random.default_rng(0).integers(0, 256, (720, 360, 3), np.uint8)
+    boxes = np.array([[-5, 2.5, 31, 80], [60, 10, 160, 90], [100, 50, 101, 51], [0, 0, 360, 720]], np.float32)
     crops = [Crop(frame, box) for box in boxes]
     try:
         cutter = cuda_crops.CropCutter(size_wh[::-1], cuda.gpu())

@@ -5,31 +5,37 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from engines.cuda import Gpu, on_device
 from engines.cuda_crops import KERNEL, CropCutter, compiled, cut
+from pipeline.pictures import resize
 from tests.engines.fake_gpu import FakeCuda, installed
 
 FRAME = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
 BOXES = np.array([[0, 0, 70, 90], [3, 5, 4, 6], [10, 20, 42, 84], [60, 80, 70, 90], [0, 40, 33, 41]], np.int32)
+LARGE = np.random.default_rng(1).integers(0, 256, (300, 150, 3), np.uint8)  # to be halved twice, once, and not at all
+LARGE_BOXES = np.array([[0, 0, 150, 300], [1, 2, 34, 68], [0, 0, 150, 63]], np.int32)
 SIZE_HW = (32, 16)
 
 
 def by_opencv(frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    crops = [cv2.resize(frame[y1:y2, x1:x2], SIZE_HW[::-1], interpolation=cv2.INTER_LINEAR) for x1, y1, x2, y2 in boxes]
-    return np.stack(crops)[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32)
+    crops = np.empty((len(boxes), *SIZE_HW, 3), np.uint8)
+    for crop, (x1, y1, x2, y2) in zip(crops, boxes, strict=True):
+        resize(frame[y1:y2, x1:x2], crop)
+    return crops[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32)
 
 
-def test_cutting_is_opencvs_bilinear_to_one_grey_level() -> None:
-    assert np.abs(cut(FRAME, BOXES, SIZE_HW) - by_opencv(FRAME, BOXES)).max() <= 1
+@pytest.mark.parametrize(("frame", "boxes"), [(FRAME, BOXES), (LARGE, LARGE_BOXES)])
+def test_cutting_is_opencvs_bilinear_to_one_grey_level(frame: np.ndarray, boxes: np.ndarray) -> None:
+    assert np.abs(cut(frame, boxes, SIZE_HW) - by_opencv(frame, boxes)).max() <= 1
 
 
 ON_A_CPU = """
 #include <cmath>
 #define __global__
+#define __device__
 struct Three { int x, y, z; };
 static Three blockIdx, threadIdx, blockDim = {1, 1, 1};
 %s
@@ -45,17 +51,20 @@ extern "C" void cut_all(const unsigned char *frame, int frame_width, const int *
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
-def test_the_kernel_run_on_a_cpu_computes_what_its_twin_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("frame", "boxes"), [(FRAME, BOXES), (LARGE, LARGE_BOXES)])
+def test_the_kernel_run_on_a_cpu_computes_what_its_twin_does(
+    tmp_path: Path, frame: np.ndarray, boxes: np.ndarray
+) -> None:
     (tmp_path / "kernel.cpp").write_text(ON_A_CPU % KERNEL)
     library = tmp_path / "kernel.so"
     subprocess.run(["g++", "-O1", "-shared", "-fPIC", "-o", library, tmp_path / "kernel.cpp"], check=True)
-    order = np.array([4, 0, 3, 1, 2], np.int32)
-    boxes = np.ascontiguousarray(np.column_stack([BOXES, order]))
-    crops = np.full((len(BOXES), 3, *SIZE_HW), np.nan, np.float32)
-    frame, places, out = (array.ctypes.data_as(ctypes.c_void_p) for array in (FRAME, boxes, crops))
-    ctypes.CDLL(str(library)).cut_all(frame, FRAME.shape[1], places, len(boxes), out, *SIZE_HW)
-    assert np.abs(crops[order] - cut(FRAME, BOXES, SIZE_HW)).max() <= 1  # a half may be rounded either way
-    assert np.abs(crops[order] - by_opencv(FRAME, BOXES)).max() <= 1
+    order = np.array([4, 0, 3, 1, 2] if len(boxes) == 5 else [2, 0, 1], np.int32)
+    placed = np.ascontiguousarray(np.column_stack([boxes, order]))
+    crops = np.full((len(boxes), 3, *SIZE_HW), np.nan, np.float32)
+    pixels, places, out = (array.ctypes.data_as(ctypes.c_void_p) for array in (frame, placed, crops))
+    ctypes.CDLL(str(library)).cut_all(pixels, frame.shape[1], places, len(boxes), out, *SIZE_HW)
+    assert np.abs(crops[order] - cut(frame, boxes, SIZE_HW)).max() <= 1  # a half may be rounded either way
+    assert np.abs(crops[order] - by_opencv(frame, boxes)).max() <= 1
 
 
 @pytest.mark.parametrize("sm", ["8.6", "9.0", "12.0"])
