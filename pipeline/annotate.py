@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from pipeline.datatypes import U8, CameraIdentities, Frame, View
+from pipeline.pictures import resized
 
 _GOLDEN = 0.618033988749895  # successive hues lie far apart
 _UNKNOWN_BGR = (160, 160, 160)
@@ -31,7 +32,7 @@ def draw(image_bgr: U8, seen: CameraIdentities | None, title: str, size_wh: tupl
     """
     height, width = image_bgr.shape[:2]
     scale = min(size_wh[0] / width, size_wh[1] / height)
-    inner = cv2.resize(image_bgr, (round(width * scale), round(height * scale)))
+    inner = resized(image_bgr, (round(width * scale), round(height * scale)))
     canvas: U8 = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
     left, top = (size_wh[0] - inner.shape[1]) // 2, (size_wh[1] - inner.shape[0]) // 2
     canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
@@ -63,7 +64,7 @@ def view(frame: Frame) -> View:
     """The frame as a JPEG no larger than a cell of the mosaic."""
     height, width = frame.image_bgr.shape[:2]
     scale = min(1.0, _CELL_WH[0] / width, _CELL_WH[1] / height)
-    small = cv2.resize(frame.image_bgr, (round(width * scale), round(height * scale))) if scale < 1 else frame.image_bgr
+    small = resized(frame.image_bgr, (round(width * scale), round(height * scale))) if scale < 1 else frame.image_bgr
     _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
     return View(frame.camera_id, frame.index, frame.captured_at, scale, jpeg.tobytes())
 

@@ -15,7 +15,7 @@ from engines.loading import BACKENDS
 from pipeline.config import ReidConfig
 from pipeline.datatypes import F32, U8
 from pipeline.errors import ConfigError, EngineFailure
-from pipeline.pictures import resize
+from pipeline.pictures import resized
 from pipeline.vectors import unit_rows
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def cut_on_cpu(crops: Sequence[Crop], size_wh: tuple[int, int]) -> F32:
     width, height = size_wh
     batch = np.empty((len(crops), height, width, 3), np.uint8)
     for row, crop in enumerate(crops):
-        resize(crop.pixels(), batch[row])
+        batch[row] = resized(crop.pixels(), size_wh)
     return np.ascontiguousarray(batch[..., ::-1].transpose(0, 3, 1, 2), np.float32)
 
 

@@ -40,20 +40,20 @@ def letterbox(images_bgr: Sequence[U8], size_hw: tuple[int, int]) -> tuple[U8, l
     scales = [min(height / image.shape[0], width / image.shape[1]) for image in images_bgr]
     for row, (image, scale) in enumerate(zip(images_bgr, scales, strict=True)):
         h, w = (min(max(round(n * scale), 1), limit) for n, limit in zip(image.shape[:2], size_hw, strict=True))
-        resize(image, boxed[row, :h, :w])
+        boxed[row, :h, :w] = resized(image, (w, h))
     return boxed, scales
 
 
-def resize(image: U8, out: U8) -> None:
-    """Scales a picture (H, W, 3) into `out` (h, w, 3): halved (means of four pixels) as often as fits, then bilinear.
+def resized(image: U8, size_wh: tuple[int, int]) -> U8:
+    """A picture (H, W, 3) scaled to (h, w, 3): halved, by means of four pixels, as often as that fits, then bilinear.
 
     At once to less than half, bilinear passes over pixels: edges and patterns turn to noise, and small people break up.
     """
-    height, width = out.shape[:2]
+    width, height = size_wh
     while image.shape[0] >= 2 * height and image.shape[1] >= 2 * width:
         h, w = image.shape[0] // 2, image.shape[1] // 2
-        image = cv2.resize(image[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
-    cv2.resize(image, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
+        image = np.asarray(cv2.resize(image[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def example_pictures(inputs: Sequence[TensorSpec], metadata: Mapping[str, str]) -> F32 | None:

@@ -36,6 +36,7 @@ from pipeline.detector import Detector
 from pipeline.errors import PipelineError
 from pipeline.evaluation import last_in_frame, merged
 from pipeline.events import read_merges
+from pipeline.pictures import resized
 from pipeline.results import read_boxes
 
 F32 = NDArray[np.float32]
@@ -217,7 +218,7 @@ def crops(image_bgr: U8, side: Standing) -> list[U8]:
 def batches(people: Sequence[U8], size_hw: tuple[int, int]) -> Iterator[U8]:
     """RGB (n, H, W, 3) of BGR crops of any size."""
     for start in range(0, len(people), BATCH):
-        images = [cv2.resize(crop, size_hw[::-1]) for crop in people[start : start + BATCH]]
+        images = [resized(crop, (size_hw[1], size_hw[0])) for crop in people[start : start + BATCH]]
         yield np.ascontiguousarray(np.stack(images)[..., ::-1], np.uint8)
 
 

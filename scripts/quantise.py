@@ -19,7 +19,7 @@ import numpy as np
 
 import engines
 from engines.precision import to_float16, to_int8
-from pipeline.pictures import detector_input
+from pipeline.pictures import detector_input, resized
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 
@@ -45,8 +45,8 @@ def batches(network: Path, paths: list[Path]) -> Iterator[engines.Array]:
         if image is None:
             raise SystemExit(f"{path}: not a picture that OpenCV reads; take it out of the folder")
         if engine.metadata.get("kind") == "reid":
-            resized = cv2.resize(image, (width or 0, height or 0), interpolation=cv2.INTER_LINEAR)
-            yield np.ascontiguousarray(resized[..., ::-1].transpose(2, 0, 1)[None], np.float32)
+            crop = resized(np.asarray(image, np.uint8), (width or 0, height or 0))
+            yield np.ascontiguousarray(crop[..., ::-1].transpose(2, 0, 1)[None], np.float32)
         else:
             yield detector_input([image], engine.inputs[0], engine.metadata)[0]
 

@@ -10,7 +10,7 @@ import pytest
 
 from engines.cuda import Gpu, on_device
 from engines.cuda_crops import KERNEL, CropCutter, compiled, cut
-from pipeline.pictures import resize
+from pipeline.pictures import resized
 from tests.engines.fake_gpu import FakeCuda, installed
 
 FRAME = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
@@ -21,10 +21,8 @@ SIZE_HW = (32, 16)
 
 
 def by_opencv(frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    crops = np.empty((len(boxes), *SIZE_HW, 3), np.uint8)
-    for crop, (x1, y1, x2, y2) in zip(crops, boxes, strict=True):
-        resize(frame[y1:y2, x1:x2], crop)
-    return crops[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32)
+    crops = [resized(frame[y1:y2, x1:x2], SIZE_HW[::-1]) for x1, y1, x2, y2 in boxes]
+    return np.stack(crops)[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32)
 
 
 @pytest.mark.parametrize(("frame", "boxes"), [(FRAME, BOXES), (LARGE, LARGE_BOXES)])

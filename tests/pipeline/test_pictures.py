@@ -8,7 +8,7 @@ from engines.plans import Profile
 from engines.tensorrt_builder import shapes
 from pipeline.config import DetectorConfig
 from pipeline.detector import Detector
-from pipeline.pictures import detector_input, example_pictures, letterbox, resize
+from pipeline.pictures import detector_input, example_pictures, letterbox, resized
 from tests.fakes import colour_describer, picture, picture_spec
 
 OPEN = picture_spec(None, None)
@@ -24,24 +24,21 @@ def test_letterbox_scales_to_fit_and_pads_with_grey() -> None:
 def test_a_much_larger_picture_is_shrunk_by_means_not_by_passing_over_pixels() -> None:
     striped = np.zeros((96, 128, 3), np.uint8)
     striped[:, 1::4] = striped[:, 2::4] = 255  # at once, a quarter of the size would be all white
-    out = np.zeros((24, 32, 3), np.uint8)
-    resize(striped, out)
+    out = resized(striped, (32, 24))
     assert np.abs(out.astype(int) - 127.5).max() <= 1
 
 
 @pytest.mark.parametrize("hw", [(47, 63), (24, 64), (10, 10)])
 def test_a_picture_less_than_twice_as_large_is_scaled_bilinearly(hw: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)
-    out = np.zeros((24, 32, 3), np.uint8)
-    resize(noise, out)
+    out = resized(noise, (32, 24))
     np.testing.assert_array_equal(out, cv2.resize(noise, (32, 24)))
 
 
 def test_a_picture_of_odd_sides_stays_in_its_place() -> None:
     corners = np.zeros((203, 101, 3), np.uint8)
     corners[:50, :25] = corners[153:, 76:] = 255
-    out = np.zeros((50, 25, 3), np.uint8)
-    resize(corners, out)
+    out = resized(corners, (25, 50))
     bright = out[..., 0] > 127
     assert bright[:12, :6].all()
     assert bright[-12:, -6:].all()
