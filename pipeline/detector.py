@@ -51,7 +51,7 @@ class Detector:
         self._source = source
         _check_kind(engine, source)
         self._person = _person_class(engine, source)
-        self.metadata = {**engine.metadata, **({} if size is None else _resized(engine, source, size))}
+        self.metadata = {**engine.metadata, **({} if size is None else _of_size(engine, source, size))}
 
     @classmethod
     def load(cls, config: DetectorConfig, *, threads: int = 0, largest: int = 0) -> "Detector":
@@ -144,7 +144,7 @@ def _check_kind(engine: engines.Engine, source: str) -> None:
         )
 
 
-def _resized(engine: engines.Engine, source: str, size: int) -> dict[str, str]:
+def _of_size(engine: engines.Engine, source: str, size: int) -> dict[str, str]:
     """The metadata that say this size."""
     *_, height, width = engine.inputs[0].shape
     if height and width:
