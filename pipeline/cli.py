@@ -169,6 +169,7 @@ def simulate(
     seconds: Annotated[float, typer.Option(help="Length of the clips.")] = 60.0,
     seed: Annotated[int, typer.Option(help="Same seed, same world.")] = 7,
     fps: Annotated[int, typer.Option(help="Frames a second.")] = 10,
+    size: Annotated[str, typer.Option(metavar="<width>x<height>", help="Pixels of the pictures.")] = "640x360",
     supersampling: Annotated[int, typer.Option(help="2 looks better and takes three times as long.")] = 1,
     everyday: Annotated[bool, typer.Option("--everyday", help="Clothes as in streets, much of them dark.")] = False,
 ) -> None:
@@ -181,9 +182,18 @@ def simulate(
 
     with Progress(*Progress.get_default_columns(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("rendering", total=None)
-        plan = Simulation(cameras, people, seconds, seed, fps, supersampling=supersampling, everyday=everyday)
+        plan = Simulation(
+            cameras, people, seconds, seed, fps, _size_wh(size), supersampling=supersampling, everyday=everyday
+        )
         render(plan, out, lambda done, total: bar.update(task, completed=done, total=total))
     console.print(f"wrote {out}; next: mspf-pipeline run --cams {out / 'cams.yaml'}", soft_wrap=True)
+
+
+def _size_wh(size: str) -> tuple[int, int]:
+    width, _, height = size.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise ConfigError(f"--size {size!r} is no size; give width and height, as in 1920x1080")
+    return int(width), int(height)
 
 
 @app.command()

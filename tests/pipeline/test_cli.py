@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import av
 import pytest
 from typer.testing import CliRunner
 
@@ -155,6 +156,28 @@ def test_a_run_directory_that_cannot_be_made_is_one_line(monkeypatch, capsys, tm
 def test_an_empty_folder_name_is_not_taken_for_the_working_folder(monkeypatch, capsys, command):
     status, _, err = run(monkeypatch, capsys, *command, "--out", "")
     assert (status, err) == (2, "--out is empty; give a folder\n")
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [
+        ("1080p", "--size '1080p' is no size; give width and height, as in 1920x1080"),
+        ("1920x", "--size '1920x' is no size; give width and height, as in 1920x1080"),
+        ("-64x64", "--size '-64x64' is no size; give width and height, as in 1920x1080"),
+        ("640x361", "size: 361 is odd; H.264 needs an even width and height"),
+    ],
+)
+def test_a_size_that_is_none_is_one_clear_line(monkeypatch, capsys, tmp_path, size, says):
+    status, _, err = run(monkeypatch, capsys, "simulate", "--out", tmp_path / "site", "--size", size)
+    assert (status, err) == (2, f"{says}\n")
+
+
+def test_a_site_is_rendered_in_the_size_asked_for(monkeypatch, capsys, tmp_path):
+    few = ("--cameras", "1", "--people", "1", "--seconds", "0.2", "--size", "320x180")
+    status, _, _ = run(monkeypatch, capsys, "simulate", "--out", tmp_path, *few)
+    assert status == 0
+    with av.open(tmp_path / "cam1.mp4") as clip:
+        assert (clip.streams.video[0].width, clip.streams.video[0].height) == (320, 180)
 
 
 def test_the_version_is_that_of_the_package(monkeypatch, capsys):
