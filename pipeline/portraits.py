@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 
 from pipeline.datatypes import U8, TrackKey
+from pipeline.pictures import resized
 from pipeline.sinks import replace_file
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,5 @@ def _jpeg(image_bgr: U8) -> bytes:
     """An (h, w, 3) picture, made smaller where it is large."""
     height, width = image_bgr.shape[:2]
     if height > _MOST_ROWS:
-        size_wh = (max(1, round(width * _MOST_ROWS / height)), _MOST_ROWS)
-        image_bgr = cv2.resize(image_bgr, size_wh, interpolation=cv2.INTER_AREA).astype(image_bgr.dtype)
+        image_bgr = resized(image_bgr, (max(1, round(width * _MOST_ROWS / height)), _MOST_ROWS))
     return cv2.imencode(".jpg", image_bgr, _JPEG)[1].tobytes()
