@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import zmq
 
 from pipeline.datatypes import CameraState, CameraUpdate, Message
+from pipeline.errors import DiskError
 from pipeline.job import HIGH_WATER, IDLE_S, REPORT_S, Job, Life, rss_mb
 from pipeline.match_service import MatchService
 from pipeline.matcher import Matcher
@@ -28,10 +29,12 @@ def run(job: Job) -> None:
         identities = stack.enter_context(Sender(context, zmq.PUB, job.addresses.identities, HIGH_WATER))
         telemetry = stack.enter_context(Sender(context, zmq.PUSH, job.addresses.telemetry, HIGH_WATER))
         writer = stack.enter_context(RunWriter(job.out, [camera.id for camera in job.cameras], fresh=False))
-        desk = _Desk(job, writer, identities, stack)
+        desk = MatcherDesk(job, writer, identities, stack)
         reported = 0.0
         while life.goes_on:
-            desk.take(tracklets.receive(IDLE_S))
+            if desk.waits:
+                time.sleep(REPORT_S)
+            desk.take([] if desk.waits else tracklets.receive(IDLE_S))
             if time.monotonic() - reported >= REPORT_S:
                 reported = time.monotonic()
                 telemetry.send(desk.report(tracklets))
@@ -40,8 +43,12 @@ def run(job: Job) -> None:
         desk.finish()
 
 
-class _Desk:
-    """Answers messages. The service starts with the first tracklet, which tells the length of an embedding."""
+class MatcherDesk:
+    """Answers messages. The service starts with the first tracklet, which tells the length of an embedding.
+
+    Args:
+        stack: closes the identity store, which is opened then.
+    """
 
     def __init__(self, job: Job, writer: RunWriter, identities: Sender, stack: ExitStack) -> None:
         self._job = job
@@ -51,13 +58,27 @@ class _Desk:
         self._latencies = Latencies()
         self._service: MatchService | None = None
         self._dimension = 0
+        self._held: list[CameraUpdate] = []
+
+    @property
+    def waits(self) -> bool:
+        """Whether messages wait for a disk on which the identity store can be opened."""
+        return bool(self._held)
 
     def take(self, messages: Sequence[Message]) -> None:
-        """Handles messages in their order."""
+        """Handles messages in their order, after those that wait."""
         for message in messages:
             if isinstance(message, CameraState):
                 self._writer.camera(message)
-        updates = [one for one in messages if isinstance(one, CameraUpdate) and self._understands(one)]
+        updates = [*self._held, *(one for one in messages if isinstance(one, CameraUpdate))]
+        try:
+            updates = [one for one in updates if self._understands(one)]
+        except DiskError as error:
+            if not self._held:
+                log.error("%s; until then the cameras wait", error)
+            self._held = updates
+            return
+        self._held = []
         if updates and self._service:
             for answer in self._service.step(updates):
                 self._identities.send(answer)
@@ -81,9 +102,11 @@ class _Desk:
         )
 
     def finish(self) -> None:
-        """Saves, for the last time, what could not be saved."""
+        """Saves, for the last time, what could not be saved; what cannot be is told."""
         if self._service:
             self._service.finish()
+        if self._held:
+            log.error("matcher: %d frames came before the identity store could be opened and are lost", len(self._held))
 
     def _understands(self, update: CameraUpdate) -> bool:
         lengths = {tracklet.embeddings.shape[1] for tracklet in update.tracklets}

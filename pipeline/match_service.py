@@ -9,7 +9,7 @@ from pipeline.errors import StoreError
 from pipeline.matcher import Matcher
 from pipeline.matcher_state import NOTHING, Outcome
 from pipeline.sinks import RunWriter
-from pipeline.store import Known, Store
+from pipeline.store import Known, Store, lasting
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ class MatchService:
             if not self._failing:
                 log.error("%s", error)
             self._failing = True
+            self._unsaved = lasting(self._unsaved)
             return
         if self._failing:
             log.warning("identity store: writing again, nothing was lost")

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.errors import DiskError, PipelineError, StoreError
+from pipeline.errors import PipelineError, StoreError
 from pipeline.job import Job
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def main(spec: ProcessSpec) -> None:
         importlib.import_module(spec.loop).run(spec.job)
     except PipelineError as error:
         log.error("%s", error)
-        sys.exit(1 if isinstance(error, DiskError) else FAILED)
+        sys.exit(FAILED)
     except Exception:
         log.exception("%s: unexpected failure", spec.name)
         sys.exit(1)

@@ -151,8 +151,7 @@ class Store:
             self._put_learnt(learnt)
             for decision in decisions:
                 self._put(decision)
-            newest = max((decision.decided_at for decision in decisions), default=0.0)
-            self._drop_before(newest - _KEPT_S)
+            self._drop_before(_outdated(decisions))
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if self._db.in_transaction:
@@ -330,6 +329,12 @@ class Store:
             raise StoreError(f"{self._path}: {name} is {found}, expected {value}; {advice}")
 
 
+def lasting(decisions: Sequence[Decision]) -> list[Decision]:
+    """Those that leave a trace in a store that takes all of them: it drops assignments of hours ago at once."""
+    before = _outdated(decisions)
+    return [one for one in decisions if not isinstance(one, Assignment) or one.decided_at >= before]
+
+
 def is_of_a_live_run(path: Path) -> bool:
     """Whether a live run keeps its identities in this file, or nobody can tell; an empty one is nobody's."""
     if not path.exists() or not path.stat().st_size:
@@ -339,6 +344,10 @@ def is_of_a_live_run(path: Path) -> bool:
             return db.execute("SELECT 1 FROM facts WHERE name = 'run' AND value = 'replay'").fetchone() is None
     except sqlite3.Error:
         return True
+
+
+def _outdated(decisions: Sequence[Decision]) -> float:
+    return max((one.decided_at for one in decisions), default=0.0) - _KEPT_S
 
 
 def _unopened(path: Path, error: sqlite3.Error) -> StoreError:

@@ -195,6 +195,28 @@ def test_what_varies_waits_while_the_disk_is_full(tmp_path):
         assert store.load().learnt.variation.changes == 256
 
 
+def test_assignments_that_the_store_would_drop_at_once_do_not_pile_up_while_the_disk_is_full(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.match_service._TRY_AGAIN_S", 0.0)
+    hours = [3600.0 * hour for hour in range(25)]
+    stores = []
+    for name in ("whole", "full"):
+        folder = tmp_path / name
+        folder.mkdir()
+        with Store(folder / "identities.db", 64) as store, RunWriter(folder, ["a"], fresh=True) as writer:
+            service = MatchService(Matcher(CONFIG, 64), store, writer)
+            size = max(one.stat().st_size for one in folder.glob("identities*"))
+            with full_disk(size if name == "full" else 2**30):
+                for track, at in enumerate(hours, 1):
+                    seen = tracklet(track, np.eye(64, dtype=np.float32)[0], at=at, closed=True)
+                    service.step([update("a", at, seen)])
+                assert service.unsaved <= (20 if name == "full" else 0)
+            service.save()
+            stores.append(store.load())
+    assert stores[0].tracks == stores[1].tracks
+    assert len(stores[0].tracks) == 9
+    assert stores[0].next_identity_id == stores[1].next_identity_id
+
+
 def test_decisions_that_can_never_be_stored_are_told_at_the_end(tmp_path, caplog):
     with Store(tmp_path / "identities.db", 64) as store, RunWriter(tmp_path, ["a"], fresh=True) as writer:
         service = MatchService(Matcher(CONFIG, 64), store, writer)

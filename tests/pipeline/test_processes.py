@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import processes
 from pipeline.config import CameraConfig, Site
-from pipeline.errors import DiskError, StoreError
+from pipeline.errors import StoreError
 from pipeline.job import Addresses, Job
 from pipeline.processes import FAILED, ProcessSpec, RunLog, log_to, process_table
 from tests.pipeline.disk import full_disk
@@ -48,7 +48,7 @@ def test_the_mosaic_is_a_process_only_when_asked_for():
     assert [one.name for one in process_table(job(1, 1, video=True))] == ["matcher", "mosaic", "worker-0"]
 
 
-@pytest.mark.parametrize(("error", "status"), [(DiskError, 1), (StoreError, FAILED), (OSError, 1)])
+@pytest.mark.parametrize(("error", "status"), [(StoreError, FAILED), (OSError, 1)])
 def test_a_process_says_by_its_exit_status_whether_a_restart_may_help(monkeypatch, caplog, error, status):
     def fail(job):
         raise error("what is wrong")
