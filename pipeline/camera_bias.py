@@ -48,12 +48,18 @@ class CameraBias:
     def take_off(self, camera_id: str, descriptors: F32) -> F32:
         """Unit rows (N, D) without what the camera adds to each."""
         known = self._means.get(camera_id)
-        if known is None:
-            return descriptors
-        rest = descriptors - known.mean * np.float32(known.people / (known.people + _UNMOVED))
-        return unit_rows(rest)
+        return descriptors if known is None else unit_rows(descriptors - _added(known))
+
+    def take_off_usual(self, descriptors: F32) -> F32:
+        """Unit rows (N, D) of an unknown camera, without what those that are known add on average."""
+        added = [_added(known) for known in self._means.values()]
+        return unit_rows(descriptors - np.mean(added, axis=0)) if added else descriptors
 
     def take_new(self) -> tuple[CameraMean, ...]:
         """What changed since the last call."""
         new, self._new = tuple(self._means[camera] for camera in sorted(self._new)), set()
         return new
+
+
+def _added(known: CameraMean) -> F32:
+    return known.mean * np.float32(known.people / (known.people + _UNMOVED))

@@ -1,4 +1,4 @@
-"""The command line: run, merge, visits, people, simulate, evaluate, build, check."""
+"""The command line: run, merge, visits, people, find, simulate, evaluate, build, check."""
 
 import math
 import os
@@ -18,7 +18,16 @@ from rich.progress import Progress, TimeRemainingColumn
 from pipeline.config import Site, load_site
 from pipeline.errors import ConfigError, PipelineError, SourceError, StoreError
 from pipeline.results import Summary, evaluate_run, overlooked, write_merged
-from pipeline.screen import console, first_frame, progress, show_plans, show_scores, show_summary, show_visits
+from pipeline.screen import (
+    console,
+    first_frame,
+    progress,
+    show_found,
+    show_plans,
+    show_scores,
+    show_summary,
+    show_visits,
+)
 from pipeline.sinks import locked, write_json
 
 if TYPE_CHECKING:
@@ -272,10 +281,51 @@ def people(
 
     Example: mspf-pipeline people runs/20260131-120000
     """
-    from pipeline.people import PAGE, write_page
+    from pipeline.people import PAGE, write_everybody
 
     page = out or run_dir / PAGE
-    write_page(run_dir, page, _length_of_time(away))
+    write_everybody(run_dir, page, _length_of_time(away))
+    console.print(f"wrote {page}; open it in a browser", soft_wrap=True)
+
+
+@app.command()
+def find(
+    run_dir: Annotated[Path, typer.Argument(help="The directory of a run with --pictures.")],
+    photo: Annotated[Path, typer.Argument(help="A photograph; of several people in it the largest is looked for.")],
+    cams: Cams,
+    out: Annotated[
+        Path | None, typer.Option(metavar="<path>", help="HTML file to write; default RUN_DIR/found.html.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="People to show.")] = 10,
+    away: Annotated[float, typer.Option(help=AWAY)] = 10.0,
+) -> None:
+    """Find who looks like somebody in a photograph.
+
+    Everybody of a run is compared by their pictures, and those who are most similar are shown.
+
+    Example: mspf-pipeline find runs/20260131-120000 photo.jpg --cams cams.yaml
+    """
+    from pipeline.find import alike, read_picture, subject, write_found
+    from pipeline.networks import load_networks
+    from pipeline.people import FOUND, by_person
+
+    site, picture = load_site(cams), read_picture(photo)
+    people = by_person(run_dir, _length_of_time(away))
+    networks = load_networks(site, replay=True)
+    crop, count = subject(networks.detector, picture)
+    with Progress(*Progress.get_default_columns(), console=console, transient=True) as bar:
+        task = bar.add_task("comparing", total=None)
+        found = alike(
+            run_dir,
+            people,
+            crop,
+            networks.embedder,
+            remove_camera_bias=site.matcher.remove_camera_bias,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )[:most]
+    page = out or run_dir / FOUND
+    write_found(run_dir, page, crop, found)
+    show_found(found, count, site.matcher.min_similarity)
     console.print(f"wrote {page}; open it in a browser", soft_wrap=True)
 
 

@@ -60,6 +60,12 @@ class Crop:
     image_bgr: U8
     box_xyxy: F32
 
+    @classmethod
+    def whole(cls, image_bgr: U8) -> "Crop":
+        """All of a picture."""
+        height, width = image_bgr.shape[:2]
+        return cls(image_bgr, np.array([0, 0, width, height], np.float32))
+
     def corners(self) -> tuple[int, int, int, int]:
         """x1, y1, x2, y2 of what lies inside the frame, at least one pixel."""
         height, width = self.image_bgr.shape[:2]

@@ -1,8 +1,9 @@
-"""A page with pictures of everybody: who was where and when, to judge by eye."""
+"""Pages with pictures of people, a row each: who was where and when, to judge by eye."""
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -11,14 +12,15 @@ from pipeline.datatypes import TrackKey
 from pipeline.errors import ConfigError
 from pipeline.portraits import folder, portrait_path
 from pipeline.sinks import write_whole
-from pipeline.visits import Visit, read_visits, utc_date
+from pipeline.visits import Visit, read_visits, told_time
 
 PAGE = "people.html"  # of a run directory
+FOUND = "found.html"  # there, too: who looks like a photograph
 _OURS = "<!-- written by mspf-pipeline people -->"
 _PAGE = """<!doctype html>
 {ours}
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>People of {run}</title>
+<title>{title}</title>
 <style>
 body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }}
 section {{ border-top: 1px solid #ccc; padding: .5rem 0; display: flex }}
@@ -31,12 +33,20 @@ figcaption {{ color: #777; font-size: .85rem }}
 figcaption b {{ color: #222 }}
 @media (prefers-color-scheme: dark) {{ body, figcaption b {{ color: #ddd }} body {{ background: #111 }} }}
 </style></head><body>
-<h1>People of {run}</h1>
-<p>Number of people: {count}, in the order in which they came. A row is one person: their visits to cameras, with a
-picture of each track.</p>
+<h1>{title}</h1>
+<p>{told} A row is one person: their visits to cameras, with a picture of each track.</p>
 {people}
 </body></html>
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One person of a page: their visits in the order in which they began, and what is told of them in a few words."""
+
+    identity_id: int
+    told: str
+    visits: Sequence[Visit]
 
 
 def is_page(path: Path) -> bool:
@@ -48,42 +58,67 @@ def is_page(path: Path) -> bool:
         return False
 
 
-def write_page(run: Path, page: Path, away_s: float) -> None:
-    """Writes a page that shows the pictures of a run where they are.
+def by_person(run: Path, away_s: float) -> dict[int, list[Visit]]:
+    """The visits of everybody, in the order in which people came, of a run that has pictures.
 
     Args:
         away_s: who is out of a camera's view for no longer has not left.
 
     Raises:
-        ConfigError: no events or no pictures in the run, or `page` is something else.
-        StoreError: it cannot be written; the former page is still there.
+        ConfigError: no events or no pictures in the run.
     """
     visits = read_visits(run, away_s)
     if not any(folder(run).glob("*/*.jpg")):
         raise ConfigError(f"{folder(run)}: holds no pictures, or none yet; `run --pictures` keeps them")
+    people: dict[int, list[Visit]] = defaultdict(list)
+    for one in visits:
+        people[one.identity_id].append(one)
+    return people
+
+
+def write_everybody(run: Path, page: Path, away_s: float) -> None:
+    """Writes a page of everybody.
+
+    Raises:
+        ConfigError, StoreError: as `by_person` and `write_page`.
+    """
+    rows = [Row(who, _cameras(visits), visits) for who, visits in by_person(run, away_s).items()]
+    told = f"Number of people: {len(rows)}, in the order in which they came."
+    write_page(run, page, f"People of {run.resolve().name}", told, rows)
+
+
+def write_page(run: Path, page: Path, title: str, told: str, rows: Iterable[Row], head: str = "") -> None:
+    """Writes a page that shows the pictures of a run where they are.
+
+    Args:
+        told: a sentence or two, as text.
+        head: what stands before the rows, as HTML.
+
+    Raises:
+        ConfigError: `page` is something else.
+        StoreError: it cannot be written; the former page is still there.
+    """
     if page.exists() and not is_page(page):
         raise ConfigError(f"{page}: is no page of people, and would be replaced by one; give another --out")
-    by_person: dict[int, list[Visit]] = defaultdict(list)
-    for one in visits:
-        by_person[one.identity_id].append(one)
-    people = "\n".join(_person(run, page, who, own) for who, own in by_person.items())
-    name = escape(run.resolve().name)
-    write_whole(page, _PAGE.format(ours=_OURS, run=name, count=len(by_person), people=people).encode())
+    people = "\n".join([head, *(_person(run, page, row) for row in rows)])
+    write_whole(page, _PAGE.format(ours=_OURS, title=escape(title), told=escape(told), people=people).encode())
 
 
-def _person(run: Path, page: Path, identity_id: int, visits: Sequence[Visit]) -> str:
+def _cameras(visits: Sequence[Visit]) -> str:
     cameras = len({one.camera_id for one in visits})
-    told = f"{cameras} camera{'s' if cameras > 1 else ''}"
-    figures = "\n".join(_visit(run, page, one) for one in visits)
-    return f'<section id="{identity_id}"><h2>{identity_id}<small>{told}</small></h2><div>\n{figures}\n</div></section>'
+    return f"{cameras} camera{'s' if cameras > 1 else ''}"
+
+
+def _person(run: Path, page: Path, row: Row) -> str:
+    figures = "\n".join(_visit(run, page, one) for one in row.visits)
+    number = f"<h2>{row.identity_id}<small>{escape(row.told)}</small></h2>"
+    return f'<section id="{row.identity_id}">{number}<div>\n{figures}\n</div></section>'
 
 
 def _visit(run: Path, page: Path, visit: Visit) -> str:
     kept = [track for track in visit.tracks if portrait_path(run, track).is_file()]
     pictures = "".join(_picture(run, page, track) for track in kept) or "<em>no picture here</em>"
-    date = utc_date(visit.since)
-    came = f"{date[:10]} {date[11:19]} UTC" if date else f"at {visit.since:.1f} s"
-    caption = f"<b>{escape(visit.camera_id)}</b> {came}, for {visit.seconds:.1f} s"
+    caption = f"<b>{escape(visit.camera_id)}</b> at {told_time(visit.since)}, for {visit.seconds:.1f} s"
     return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
 
 

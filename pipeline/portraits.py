@@ -52,7 +52,7 @@ class Portraits:
         path = portrait_path(self._run, track)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, _jpeg(crop_bgr))
+            replace_file(path, jpeg(crop_bgr))
         except OSError as error:
             if not self._failing:
                 log.error("%s: cannot write: %s; pictures are left out until it can be", path, error.strerror)
@@ -68,8 +68,8 @@ class Portraits:
         self._quality.pop(track, None)
 
 
-def _jpeg(image_bgr: U8) -> bytes:
-    """An (h, w, 3) picture, made smaller where it is large."""
+def jpeg(image_bgr: U8) -> bytes:
+    """A picture (h, w, 3) as it is kept, made smaller where it is large."""
     height, width = image_bgr.shape[:2]
     if height > _MOST_ROWS:
         image_bgr = resized(image_bgr, (max(1, round(width * _MOST_ROWS / height)), _MOST_ROWS))

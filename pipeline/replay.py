@@ -24,7 +24,7 @@ from pipeline.film import Film
 from pipeline.match_service import MatchService
 from pipeline.matcher import Matcher
 from pipeline.networks import load_networks
-from pipeline.people import PAGE, is_page
+from pipeline.people import FOUND, PAGE, is_page
 from pipeline.portraits import Portraits, of_replays
 from pipeline.results import Summary, camera_summary
 from pipeline.sinks import RunWriter
@@ -122,9 +122,9 @@ class Replay:
                 "or --live to go on there"
             )
         try:
-            page = self._out / PAGE
+            pages = filter(is_page, (self._out / PAGE, self._out / FOUND))
             old = [*(self._out / name for name in _REPLACED), *(self._out / "tracks").glob("*.txt")]
-            for path in (*old, *of_replays(self._out), *([page] if is_page(page) else [])):
+            for path in (*old, *of_replays(self._out), *pages):
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"{error.filename}: cannot be replaced: {error.strerror}; give another --out") from error

@@ -1,4 +1,4 @@
-"""What the command line shows: the table of a run in progress, its end, scores, visits, plans."""
+"""What the command line shows: the table of a run in progress, its end, scores, visits, who was found, plans."""
 
 import sys
 import time
@@ -20,6 +20,7 @@ from pipeline.telemetry import CameraCounters
 
 if TYPE_CHECKING:
     from pipeline.build import Built
+    from pipeline.find import Like
     from pipeline.visits import Visit
 
 _MOST_WAYS = 20  # shown
@@ -123,6 +124,28 @@ def show_visits(found: "Sequence[Visit]") -> None:
         table.add_row(way.came_from, way.came_to, f"{len(way.seconds)}", told)
     if table.row_count:
         console.print(table)
+
+
+def show_found(found: "Sequence[Like]", people: int, joins_from: float) -> None:
+    """Who looks like a photograph.
+
+    Args:
+        people: that were found in it.
+        joins_from: the similarity from which a run takes two views for one person.
+    """
+    from pipeline.visits import told_time
+
+    shown = {0: "nobody was found in it, so all of it is compared", 1: "one person in it"}
+    console.print(f"photograph   {shown.get(people, f'{people} people in it, the largest is compared')}")
+    table = Table(box=SIMPLE)
+    for name in ("person", "similarity", "first seen", "last seen", "cameras"):
+        table.add_column(name, justify="right" if name in ("person", "similarity") else "left")
+    for one in found:
+        times = (one.visits[0].since, max(visit.until for visit in one.visits))
+        cameras = ", ".join(sorted({visit.camera_id for visit in one.visits}))
+        table.add_row(f"{one.identity_id}", f"{one.similarity:.2f}", *map(told_time, times), cameras)
+    console.print(table)
+    console.print(f"from {joins_from:.2f} on, a run takes two views for one person", soft_wrap=True)
 
 
 def first_frame(camera: CameraConfig, image_bgr: U8, people: Detections, scale: float) -> str:

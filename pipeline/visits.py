@@ -208,3 +208,9 @@ def utc_date(seconds: float) -> str:
     if not _DATED_FROM_S <= seconds <= _DATED_TO_S:
         return ""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def told_time(seconds: float) -> str:
+    """A date to the second, or seconds from the start of a file, to be read."""
+    date = utc_date(seconds)
+    return f"{date[:10]} {date[11:19]} UTC" if date else f"{seconds:.1f} s"

@@ -5,13 +5,18 @@ import os
 import re
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
+import cv2
 import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.config import CameraConfig
 from pipeline.events import read_merges
+from pipeline.results import read_boxes
+from pipeline.sources import read_video
 from pipeline.visits import read_visits
 from tests.e2e.sites import DEMO, demo_clips, remux, write_site
 
@@ -59,6 +64,21 @@ def test_the_visits_are_those_of_the_people_counted_and_all_their_boxes_lie_in_t
             boxes += any(one.since - 1e-3 <= at <= one.until + 1e-3 for one in own)
             assert not own or any(one.since - 1e-3 <= at <= one.until + 1e-3 for one in own), line
     assert boxes > 500
+
+
+def test_the_person_of_a_photograph_is_found(first: Path, short_site: Path, tmp_path: Path) -> None:
+    """A whole frame of a camera: its largest person has the box that the run gave them there."""
+    frame = next(islice(read_video(CameraConfig("cam1", str(demo_clips()[0]))), 50, None)).picture.bgr()
+    cv2.imwrite(str(tmp_path / "photo.png"), frame)
+    boxes = read_boxes(first / "tracks" / "cam1.txt", of_a_run=True)
+    here = boxes.frame == 51
+    largest = boxes.identity[here][boxes.boxes_xywh[here, 2:].prod(axis=1).argmax()]
+    became = read_merges(first / "events.jsonl")
+    result = CliRunner().invoke(app, ["find", str(first), str(tmp_path / "photo.png"), "--cams", str(short_site)])
+    assert result.exit_code == 0, result.output
+    found = re.findall(r'<section id="(\d+)">', (first / "found.html").read_text())
+    assert int(found[0]) == became.get(int(largest), int(largest))
+    assert re.search(rf"\n +{found[0]} +0\.[6-9]\d ", result.output)
 
 
 def test_the_page_of_people_shows_everybody(first: Path) -> None:

@@ -67,6 +67,17 @@ def test_cameras_learn_apart():
     assert bias.take_off("b", people) is people
 
 
+def test_an_unknown_camera_is_taken_to_add_what_those_known_do_on_average():
+    bias = learnt(crowd(50, tilt=1.0), camera="a")
+    people = crowd(5, tilt=1.0, seed=3)
+    np.testing.assert_allclose(bias.take_off_usual(people), bias.take_off("a", people), atol=1e-6)
+    for person in crowd(50, tilt=-1.0, seed=1):
+        bias.note("b", person)
+    both = bias.take_off_usual(people)
+    assert abs((both * people).sum(axis=1) - 1).max() < 0.05  # opposite ones cancel out
+    assert CameraBias().take_off_usual(people) is people
+
+
 def test_a_camera_that_is_turned_forgets_what_it_added_before():
     bias = learnt([*crowd(2000, tilt=1.0), *crowd(2000, tilt=-1.0, seed=1)])
     strangers = crowd(50, tilt=-1.0, seed=2)

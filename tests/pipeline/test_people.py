@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.datatypes import TrackKey
 from pipeline.errors import ConfigError, StoreError
-from pipeline.people import write_page
+from pipeline.people import write_everybody
 from pipeline.portraits import portrait_path
 from tests.pipeline.disk import full_disk
 from tests.pipeline.test_visits import assigned, confirmed, ended, merge
@@ -20,7 +20,7 @@ def page(run, events, pictures):
         path = portrait_path(run, TrackKey(camera, 1, track))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    write_page(run, run / "people.html", 10.0)
+    write_everybody(run, run / "people.html", 10.0)
     return (run / "people.html").read_text()
 
 
@@ -47,7 +47,7 @@ def test_a_row_shows_the_pictures_of_one_person_in_all_cameras(tmp_path):
 def test_times_of_a_live_run_are_dates(tmp_path):
     now = 1_790_000_000.0
     text = page(tmp_path, [assigned(now, 1, 7), ended(1, 7, now, now + 4), *confirmed(7)], [("a", 1)])
-    assert "<b>a</b> 2026-09-21 14:13:20 UTC, for 4.0 s" in text
+    assert "<b>a</b> at 2026-09-21 14:13:20 UTC, for 4.0 s" in text
 
 
 def test_a_track_that_turned_out_to_be_somebody_else_is_shown_as_them_alone(tmp_path):
@@ -75,7 +75,7 @@ def test_a_page_elsewhere_finds_the_pictures(tmp_path):
     run.mkdir()
     elsewhere.mkdir()
     page(run, ONE, [("a", 1)])
-    write_page(run, elsewhere / "people.html", 10.0)
+    write_everybody(run, elsewhere / "people.html", 10.0)
     text = (elsewhere / "people.html").read_text()
     assert shown(text) == [(7, ["../shop%20%26%20%3Cb%3E100%20%25/pictures/a/1-1.jpg"])]
     assert "<title>People of shop &amp; &lt;b&gt;100 %</title>" in text
@@ -84,7 +84,7 @@ def test_a_page_elsewhere_finds_the_pictures(tmp_path):
 def test_visits_are_joined_as_asked(tmp_path):
     events = [*ONE, assigned(9.0, 2, 7, new=False), ended(2, 7, 9.0, 12.0)]
     assert page(tmp_path, events, [("a", 1)]).count("<figure>") == 1
-    write_page(tmp_path, tmp_path / "people.html", 4.0)
+    write_everybody(tmp_path, tmp_path / "people.html", 4.0)
     assert (tmp_path / "people.html").read_text().count("<figure>") == 2
 
 
@@ -97,5 +97,5 @@ def test_no_other_file_is_replaced_by_the_page(tmp_path):
 def test_a_full_disk_leaves_the_former_page(tmp_path):
     before = page(tmp_path, ONE, [("a", 1)])
     with full_disk(10), pytest.raises(StoreError, match=r"people\.html: cannot write"):
-        write_page(tmp_path, tmp_path / "people.html", 10.0)
+        write_everybody(tmp_path, tmp_path / "people.html", 10.0)
     assert (tmp_path / "people.html").read_text() == before

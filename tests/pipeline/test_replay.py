@@ -18,7 +18,7 @@ from pipeline.config import CameraConfig, DetectorConfig, MatcherConfig, ReidCon
 from pipeline.errors import EngineFailure, StoreError
 from pipeline.events import Assigned, TrackEnded, read_events
 from pipeline.matcher import Matcher
-from pipeline.people import write_page
+from pipeline.people import write_everybody
 from pipeline.replay import Replay
 from pipeline.store import Store
 from pipeline.visits import read_visits
@@ -310,18 +310,19 @@ def test_pictures_are_those_of_the_latest_replay(parts, tmp_path):
     kept = {path.relative_to(tmp_path / "pictures").as_posix() for path in tmp_path.glob("pictures/*/*")}
     assert kept == {"a/0-1.jpg", "b/0-1.jpg", "b/0-2.jpg"}
     page = tmp_path / "people.html"
-    write_page(tmp_path, page, 10.0)
+    write_everybody(tmp_path, page, 10.0)
+    (tmp_path / "found.html").write_bytes(page.read_bytes())
     assert all(page.read_text().count(f'"pictures/{name}"') == 1 for name in kept)
     (tmp_path / "pictures" / "a" / "0-1.jpg.part").touch()
     Replay(parts, tmp_path).run()
-    assert not [*tmp_path.glob("pictures/*/*"), *tmp_path.glob("people.html")]
+    assert not [*tmp_path.glob("pictures/*/*"), *tmp_path.glob("*.html")]
 
 
 def test_a_replay_deletes_no_pictures_but_those_of_replays_and_no_other_page(parts, tmp_path):
     kept = [tmp_path / "pictures" / "a" / name for name in ("holiday.jpg", "1790000000000-1.jpg", "10-1.jpg")]
-    kept.append(tmp_path / "people.html")
+    kept += [tmp_path / "people.html", tmp_path / "found.html"]
     kept[0].parent.mkdir(parents=True)
     for path in kept:
         path.write_text("somebody else's")
     Replay(parts, tmp_path, pictures=True).run()
-    assert [path.read_text() for path in kept] == ["somebody else's"] * 4
+    assert [path.read_text() for path in kept] == ["somebody else's"] * 5
