@@ -8,7 +8,9 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 from pipeline.errors import PipelineError, StoreError
@@ -60,8 +62,16 @@ def main(spec: ProcessSpec) -> None:
         sys.exit(1)
 
 
-class RunLog(logging.FileHandler):
-    """The log file of a run; lines that do not fit on a full disk wait in its buffer, without a traceback each."""
+class RunLog(WatchedFileHandler):
+    """The log file of a run, begun anew where it was moved away; one that cannot be written leaves no traceback.
+
+    Lines that do not fit on a full disk wait in its buffer.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a line."""
+        with suppress(OSError):  # no new file can be made
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
         """Nothing: those who write the results tell that the disk is full."""

@@ -1,9 +1,7 @@
 """The run directory: events.jsonl, tracks/<camera>.txt and summary.json. What a full disk refuses is written later."""
 
 import fcntl
-import logging
 import math
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,84 +24,11 @@ from pipeline.datatypes import (
     TrackKey,
 )
 from pipeline.errors import StoreError
+from pipeline.lines import AppendFile
 
-log = logging.getLogger(__name__)
-
-_PENDING_LIMIT = 64 * 2**20
 _WAITING_LIMIT = 1000  # boxes of one track that wait for an identity
 _WAITING_TRACKS = 1000  # tracks whose boxes wait; of more the oldest, whose end was never told, is given up
 _BEFORE = -1  # the epoch of what an earlier run or matcher wrote
-
-
-class AppendFile:
-    """A text file that only grows; what cannot be written now is kept, in order, and written later.
-
-    Args:
-        fresh: start empty instead of after what is there, whose last line is cut off when a crash left half of it.
-        pending_limit: bytes kept for a full disk; the newest lines beyond them are lost, and that is told.
-
-    Attributes:
-        lost_bytes: how many so far.
-    """
-
-    def __init__(self, path: Path, *, fresh: bool, pending_limit: int = _PENDING_LIMIT) -> None:
-        self.lost_bytes = 0
-        self._path = path
-        self._fresh = fresh
-        self._pending_limit = pending_limit
-        self._pending = bytearray()
-        self._failing = False
-
-    def write(self, text: str) -> None:
-        """Appends text now, or as soon as the disk takes it again."""
-        self._pending += text.encode()
-        self.flush()
-
-    def flush(self) -> None:
-        """Tries to write what is pending."""
-        try:
-            while self._pending:
-                del self._pending[: os.write(self._file, self._pending)]
-            if self._failing:
-                missing = f"{self.lost_bytes} bytes are" if self.lost_bytes else "nothing is"
-                log.warning("%s: writing again, %s missing", self._path, missing)
-            self._failing = False
-        except OSError as error:
-            if not self._failing:
-                log.error("%s: cannot write: %s; lines are kept until there is space", self._path, error.strerror)
-            self._failing = True
-            if len(self._pending) > self._pending_limit:
-                first = self._pending.find(b"\n") + 1  # half of it may be in the file already
-                self._lose(max(first, self._pending.rfind(b"\n", 0, self._pending_limit) + 1))
-
-    def _lose(self, start: int) -> None:
-        if not self.lost_bytes:
-            log.error("%s: more cannot be kept; from here on lines are lost", self._path)
-        self.lost_bytes += len(self._pending) - start
-        del self._pending[start:]
-
-    def __enter__(self) -> Self:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            os.truncate(self._file, 0 if self._fresh else _whole_length(self._file))
-        except OSError as error:
-            raise StoreError(f"{self._path}: cannot write: {error.strerror}; give another --out") from error
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
-        self.flush()
-        self.lost_bytes += len(self._pending)
-        if self.lost_bytes:
-            log.error("%s: %d bytes could not be written and are lost", self._path, self.lost_bytes)
-        os.close(self._file)
-
-
-def _whole_length(file: int) -> int:
-    """Length of a file up to its last newline, which lies in its last 64 KiB."""
-    size = os.fstat(file).st_size
-    tail = os.pread(file, 2**16, max(0, size - 2**16))
-    return size - len(tail) + tail.rfind(b"\n") + 1
 
 
 @contextmanager
@@ -115,7 +40,7 @@ def locked(out: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         try:
-            file = stack.enter_context((out / "pipeline.log").open("ab"))
+            file = stack.enter_context((out / ".lock").open("ab"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StoreError(f"{out}: another run is writing there; wait for its end or give another --out") from error

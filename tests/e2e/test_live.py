@@ -124,6 +124,31 @@ def test_kill_9_loses_and_renumbers_no_identity(victim: str, long_clips: list[Pa
         assert len({tuple(box) for box in boxes}) == len(boxes), "a frame number came twice"
 
 
+def test_files_that_are_moved_away_during_a_run_begin_anew_and_lose_nothing(
+    long_clips: list[Path], tmp_path: Path
+) -> None:
+    out, archive = tmp_path / "out", tmp_path / "archive"
+    archive.mkdir()
+    with running(write_site(tmp_path, [str(long_clips[0])], AT_FIRST_SIGHT), out) as run:
+        until(lambda: len(named(out, "assignment")) >= 2, run)
+        for path in (out / "events.jsonl", out / "pipeline.log", out / "tracks" / "cam1.txt"):
+            path.rename(archive / path.name)
+        until(lambda: len(named(out, "assignment")) >= 2, run)
+        run.terminate()
+        assert run.wait(timeout=60) == 0
+    told = [one["identity"] for folder in (archive, out) for one in named(folder, "assignment") if one["new"]]
+    assert len(told) == len(set(told))
+    assert tracks_in_store(out).keys() == {
+        (one["camera"], one["epoch"], one["track"]) for folder in (archive, out) for one in named(folder, "assignment")
+    }
+    before, after = (
+        [int(line.split(",")[0]) for line in path.read_text().splitlines()]
+        for path in (archive / "cam1.txt", out / "tracks" / "cam1.txt")
+    )
+    assert max(before) < min(after), "frame numbers go on"
+    assert "was moved away, a new one begins" in (out / "pipeline.log").read_text()
+
+
 def test_a_stop_by_a_service_manager_leaves_a_summary(long_clips: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     with running(write_site(tmp_path, [str(long_clips[0])]), out) as run:

@@ -111,6 +111,24 @@ def test_a_log_that_cannot_be_opened_is_one_clear_error(tmp_path):
         log_to(tmp_path, "supervisor")
 
 
+def test_a_log_that_is_moved_away_begins_anew_and_one_that_cannot_be_made_harms_nobody(tmp_path, capsys):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    log = RunLog(folder / "pipeline.log")
+    log.handle(logging.makeLogRecord({"msg": "one"}))
+    (folder / "pipeline.log").rename(tmp_path / "yesterday.log")
+    log.handle(logging.makeLogRecord({"msg": "two"}))
+    assert [(tmp_path / "yesterday.log").read_text(), (folder / "pipeline.log").read_text()] == ["one\n", "two\n"]
+    folder.rename(tmp_path / "elsewhere")
+    for _ in range(2):
+        log.handle(logging.makeLogRecord({"msg": "nowhere"}))
+    (tmp_path / "elsewhere").rename(folder)
+    log.handle(logging.makeLogRecord({"msg": "three"}))
+    log.close()
+    assert (folder / "pipeline.log").read_text() == "two\nthree\n"
+    assert capsys.readouterr().err == ""
+
+
 def test_a_full_disk_delays_the_log_without_a_traceback(tmp_path, capsys):
     log, path = RunLog(tmp_path / "pipeline.log"), tmp_path / "pipeline.log"
     with full_disk(0):
