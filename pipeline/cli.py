@@ -305,27 +305,24 @@ def find(
 
     Example: mspf-pipeline find runs/20260131-120000 photo.jpg --cams cams.yaml
     """
-    from pipeline.find import alike, read_picture, subject, write_found
+    from pipeline.find import alike, joins_from, read_picture, subject, write_found
     from pipeline.networks import load_networks
-    from pipeline.people import FOUND, by_person
+    from pipeline.people import FOUND, by_person, check_replaceable
 
-    site, picture = load_site(cams), read_picture(photo)
+    site, picture, page = load_site(cams, None), read_picture(photo), out or run_dir / FOUND
     people = by_person(run_dir, _length_of_time(away))
+    check_replaceable(page)
     networks = load_networks(site, replay=True)
     crop, count = subject(networks.detector, picture)
     with Progress(*Progress.get_default_columns(), console=console, transient=True) as bar:
         task = bar.add_task("comparing", total=None)
-        found = alike(
-            run_dir,
-            people,
-            crop,
-            networks.embedder,
-            remove_camera_bias=site.matcher.remove_camera_bias,
-            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )[:most]
-    page = out or run_dir / FOUND
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        found = alike(run_dir, people, crop, networks.embedder, site, show)[:most]
+    show_found(found, count, joins_from(site.matcher, len(people)))
     write_found(run_dir, page, crop, found)
-    show_found(found, count, site.matcher.min_similarity)
     console.print(f"wrote {page}; open it in a browser", soft_wrap=True)
 
 

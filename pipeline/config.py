@@ -236,8 +236,11 @@ def redact(text: str) -> str:
     return _TOKEN.sub(r"\1***", _USERINFO.sub(lambda found: f"{found[1] or ''}***", text))
 
 
-def load_site(path: Path, environ: Mapping[str, str] = os.environ) -> Site:
+def load_site(path: Path, environ: Mapping[str, str] | None = os.environ) -> Site:
     """The site that a cams.yaml describes, secrets filled in, file paths made absolute.
+
+    Args:
+        environ: the secrets; None leaves ${NAME} as it is, where no camera is opened.
 
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown or of the wrong type, an id occurs twice, some
@@ -411,8 +414,10 @@ def _check_rates(path: Path, site: Site) -> None:
             raise ConfigError(f"{where}, and scores against truth count every frame; leave out one of the two")
 
 
-def _resolve(path: Path, camera: CameraConfig, environ: Mapping[str, str]) -> CameraConfig:
+def _resolve(path: Path, camera: CameraConfig, environ: Mapping[str, str] | None) -> CameraConfig:
     def secret(found: re.Match[str]) -> str:
+        if environ is None:
+            return found[0]
         if found[1] not in environ:
             raise ConfigError(f"{path}: camera {camera.id}: ${{{found[1]}}} is not set; export {found[1]}=… first")
         return environ[found[1]]

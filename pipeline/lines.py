@@ -68,18 +68,22 @@ class AppendFile:
         self._begun -= whole
 
     def _follow(self) -> None:
-        """Goes on in a new file where this one is gone, unless its folder is gone, too."""
+        """Goes on in a new file where this one was deleted, or moved without its folder; half a line is cut off it."""
+        now = os.fstat(self._file)
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(self._file), self._path.stat()):
+            if os.path.samestat(now, self._path.stat()):
                 return
-        if not self._path.parent.is_dir():
+        if now.st_nlink and not self._path.parent.is_dir():
             return
-        gone, self._file = self._file, self._open()
-        os.close(gone)
-        self._begun = 0
+        gone, self._file = self._file, self._create()
+        half, self._begun = self._begun, 0
         log.info("%s: was moved away, a new one begins", self._path)
+        if half:
+            os.truncate(gone, now.st_size - half)
+        os.close(gone)
 
-    def _open(self) -> int:
+    def _create(self) -> int:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
 
     def _lose(self, start: int) -> None:
@@ -90,8 +94,7 @@ class AppendFile:
 
     def __enter__(self) -> Self:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._open()
+            self._file = self._create()
             os.truncate(self._file, 0 if self._fresh else _whole_length(self._file))
         except OSError as error:
             raise StoreError(f"{self._path}: cannot write: {error.strerror}; give another --out") from error

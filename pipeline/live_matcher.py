@@ -32,9 +32,7 @@ def run(job: Job) -> None:
         desk = MatcherDesk(job, writer, identities, stack)
         reported = 0.0
         while life.goes_on:
-            if desk.waits:
-                time.sleep(REPORT_S)
-            desk.take([] if desk.waits else tracklets.receive(IDLE_S))
+            desk.serve(tracklets)
             if time.monotonic() - reported >= REPORT_S:
                 reported = time.monotonic()
                 telemetry.send(desk.report(tracklets))
@@ -60,10 +58,11 @@ class MatcherDesk:
         self._dimension = 0
         self._held: list[CameraUpdate] = []
 
-    @property
-    def waits(self) -> bool:
-        """Whether messages wait for a disk on which the identity store can be opened."""
-        return bool(self._held)
+    def serve(self, tracklets: Receiver) -> None:
+        """Handles what has come; while messages wait for the disk no more are received, so that senders drop theirs."""
+        if self._held:
+            time.sleep(REPORT_S)
+        self.take([] if self._held else tracklets.receive(IDLE_S))
 
     def take(self, messages: Sequence[Message]) -> None:
         """Handles messages in their order, after those that wait."""
@@ -75,10 +74,12 @@ class MatcherDesk:
             updates = [one for one in updates if self._understands(one)]
         except DiskError as error:
             if not self._held:
-                log.error("%s; until then the cameras wait", error)
+                log.error("%s; until then nobody is identified, and frames are dropped", error)
             self._held = updates
             return
-        self._held = []
+        if self._held:
+            log.warning("identity store: could be opened, going on")
+            self._held = []
         if updates and self._service:
             for answer in self._service.step(updates):
                 self._identities.send(answer)

@@ -58,6 +58,15 @@ def is_page(path: Path) -> bool:
         return False
 
 
+def check_replaceable(page: Path) -> None:
+    """
+    Raises:
+        ConfigError: something else is there.
+    """
+    if page.exists() and not is_page(page):
+        raise ConfigError(f"{page}: is no page of people, and would be replaced by one; give another --out")
+
+
 def by_person(run: Path, away_s: float) -> dict[int, list[Visit]]:
     """The visits of everybody, in the order in which people came, of a run that has pictures.
 
@@ -98,8 +107,7 @@ def write_page(run: Path, page: Path, title: str, told: str, rows: Iterable[Row]
         ConfigError: `page` is something else.
         StoreError: it cannot be written; the former page is still there.
     """
-    if page.exists() and not is_page(page):
-        raise ConfigError(f"{page}: is no page of people, and would be replaced by one; give another --out")
+    check_replaceable(page)
     people = "\n".join([head, *(_person(run, page, row) for row in rows)])
     write_whole(page, _PAGE.format(ours=_OURS, title=escape(title), told=escape(told), people=people).encode())
 

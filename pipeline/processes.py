@@ -68,6 +68,16 @@ class RunLog(WatchedFileHandler):
     Lines that do not fit on a full disk wait in its buffer.
     """
 
+    def reopenIfNeeded(self) -> None:  # noqa: N802  logging's name
+        """Begins a new file where this one is gone, also when that still has lines which no disk takes."""
+        with suppress(OSError):
+            super().reopenIfNeeded()
+            return
+        if self.stream:
+            with suppress(OSError):
+                self.stream.close()
+            self.stream = None
+
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a line."""
         with suppress(OSError):  # no new file can be made

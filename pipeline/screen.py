@@ -131,7 +131,7 @@ def show_found(found: "Sequence[Like]", people: int, joins_from: float) -> None:
 
     Args:
         people: that were found in it.
-        joins_from: the similarity from which a run takes two views for one person.
+        joins_from: the similarity from which a run takes two views for one person among so many.
     """
     from pipeline.visits import told_time
 
@@ -145,7 +145,7 @@ def show_found(found: "Sequence[Like]", people: int, joins_from: float) -> None:
         cameras = ", ".join(sorted({visit.camera_id for visit in one.visits}))
         table.add_row(f"{one.identity_id}", f"{one.similarity:.2f}", *map(told_time, times), cameras)
     console.print(table)
-    console.print(f"from {joins_from:.2f} on, a run takes two views for one person", soft_wrap=True)
+    console.print(f"among so many people, a run takes two views for one person from about {joins_from:.2f} on")
 
 
 def first_frame(camera: CameraConfig, image_bgr: U8, people: Detections, scale: float) -> str:

@@ -1,22 +1,27 @@
 """Who of a run looks like a photograph: pictures are plain colours, which a network of numpy describes."""
 
 import json
+from dataclasses import replace
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
+from pipeline.config import CameraConfig, MatcherConfig, ReidConfig, Site
 from pipeline.datatypes import TrackKey
 from pipeline.detector import Detector
 from pipeline.embedder import Crop, Embedder
-from pipeline.errors import ConfigError
-from pipeline.find import alike, read_picture, subject, write_found
+from pipeline.errors import ConfigError, EngineFailure
+from pipeline.find import alike, joins_from, read_picture, subject, write_found
 from pipeline.people import by_person, is_page
 from pipeline.portraits import portrait_path
 from tests.fakes import bright_box_finder, colour_describer, picture
 from tests.pipeline.test_people import shown
 from tests.pipeline.test_visits import assigned, confirmed, ended
 
+CAMERAS = (CameraConfig("a", "a.mp4"), CameraConfig("b", "b.mp4"))
+AS_THEY_ARE = Site(cameras=CAMERAS, matcher=MatcherConfig(remove_camera_bias=False))
 BLUE, GREEN, RED = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
@@ -38,11 +43,10 @@ def run_of(folder, colours):
     return by_person(folder, 0.0)
 
 
-def found(folder, colours, colour, *, remove_camera_bias=False, heard=lambda *_: None):
+def found(folder, colours, colour, *, site=AS_THEY_ARE, heard=lambda *_: None, network=None):
     people = run_of(folder, colours)
     crop = Crop.whole(plain(colour))
-    network = Embedder(colour_describer(), "fake")
-    return alike(folder, people, crop, network, remove_camera_bias=remove_camera_bias, on_progress=heard)
+    return alike(folder, people, crop, network or Embedder(colour_describer(), "fake"), site, heard)
 
 
 def test_everybody_with_a_picture_is_ranked_by_the_most_similar_one(tmp_path):
@@ -60,15 +64,18 @@ def test_what_cameras_add_to_everybody_does_not_decide(tmp_path, remove_camera_b
     colours = [("a", 0, 100, less_green)]
     for track in range(1, 41):
         colours += [("a", track, track, green), ("b", track, 50 + track, purple)]
-    best, *_ = found(tmp_path, colours, (77, 77, 230), remove_camera_bias=remove_camera_bias)
+    site = Site(cameras=CAMERAS, matcher=MatcherConfig(remove_camera_bias=remove_camera_bias))
+    best, *_ = found(tmp_path, colours, (77, 77, 230), site=site)
     assert best.visits[0].camera_id == first
     assert (best.identity_id == 100) == remove_camera_bias
 
 
 def test_progress_counts_pictures(tmp_path):
     told = []
-    found(tmp_path, [("a", track, track, RED) for track in range(1, 41)], RED, heard=lambda *done: told.append(done))
-    assert told == [(32, 40), (40, 40)]
+    site = msgspec.structs.replace(AS_THEY_ARE, reid=ReidConfig(max_batch=16))
+    reds = [("a", track, track, RED) for track in range(1, 41)]
+    found(tmp_path, reds, RED, site=site, heard=lambda *done: told.append(done))
+    assert told == [(16, 40), (32, 40), (40, 40)]
 
 
 def test_the_largest_person_of_a_photograph_is_looked_for():
@@ -92,24 +99,45 @@ def test_a_page_shows_the_photograph_and_the_people_in_order(tmp_path):
     assert is_page(page)
 
 
+def test_pictures_that_are_missing_or_damaged_are_left_out(tmp_path, caplog):
+    run_of(tmp_path, [("a", 1, 7, RED), ("a", 2, 8, RED), ("a", 3, 9, None), ("b", 4, 6, GREEN)])
+    for track, content in ((1, b"\xff\xd8 cut"), (2, b"")):
+        portrait_path(tmp_path, TrackKey("a", 1, track)).write_bytes(content)
+    rest = (Crop.whole(plain(RED)), Embedder(colour_describer(), "fake"), AS_THEY_ARE, lambda *_: None)
+    assert [one.identity_id for one in alike(tmp_path, by_person(tmp_path, 0.0), *rest)] == [6]
+    assert [one.endswith("is no picture that can be read, left out") for one in caplog.messages] == [True, True]
+    portrait_path(tmp_path, TrackKey("b", 1, 4)).unlink()
+    with pytest.raises(ConfigError, match="holds a picture of nobody who was confirmed"):
+        alike(tmp_path, by_person(tmp_path, 0.0), *rest)
+
+
 @pytest.mark.parametrize("remove_camera_bias", [False, True])
-def test_pictures_that_are_missing_or_damaged_do_no_harm(tmp_path, caplog, remove_camera_bias):
-    colours = [("a", 1, 7, GREEN), ("a", 2, 8, RED), ("a", 3, 9, None)]
-    run_of(tmp_path, colours)
-    for track in (1, 2):
-        portrait_path(tmp_path, TrackKey("a", 1, track)).write_bytes(b"\xff\xd8 cut")
-    crop, network = Crop.whole(plain(RED)), Embedder(colour_describer(), "fake")
-    people = by_person(tmp_path, 0.0)
-    rest = {"remove_camera_bias": remove_camera_bias, "on_progress": lambda *_: None}
-    assert alike(tmp_path, people, crop, network, **rest) == []
-    assert [one.endswith("give a .jpg or .png: left out") for one in caplog.messages] == [True, True]
+def test_pictures_for_which_the_network_gives_no_numbers_are_left_out(tmp_path, remove_camera_bias):
+    describer = colour_describer()
+
+    def overflows_on_blue(crops):
+        rows = describer.function(crops)
+        return np.where(rows[:, 2:] > rows[:, :2].max(1, keepdims=True), np.nan, rows)
+
+    network = Embedder(replace(describer, function=overflows_on_blue), "fake")
+    site = Site(cameras=CAMERAS, matcher=MatcherConfig(remove_camera_bias=remove_camera_bias))
+    colours = [("a", 1, 7, BLUE), ("a", 2, 8, RED), ("b", 3, 9, GREEN)]
+    ranking = found(tmp_path, colours, RED, site=site, network=network)
+    assert [one.identity_id for one in ranking] == [8, 9]
+    assert np.isfinite([one.similarity for one in ranking]).all()
+    with pytest.raises(EngineFailure, match="not finite for the photograph"):
+        found(tmp_path, colours, BLUE, site=site, network=network)
+
+
+def test_among_more_people_a_match_has_to_be_more_alike():
+    few, many = (joins_from(MatcherConfig(), people) for people in (12, 2000))
+    assert few == pytest.approx(0.55)
+    assert many == pytest.approx(0.55 + 2 * MatcherConfig().crowd_penalty)
 
 
 def test_what_is_no_picture_is_one_line(tmp_path):
-    with pytest.raises(ConfigError, match=r"photo\.jpg: no such file"):
-        read_picture(tmp_path / "photo.jpg")
     (tmp_path / "photo.jpg").write_text("no picture")
-    with pytest.raises(ConfigError, match=r"photo\.jpg: cannot be read as a picture"):
-        read_picture(tmp_path / "photo.jpg")
-    with pytest.raises(ConfigError, match="no such file"):
-        read_picture(tmp_path)
+    (tmp_path / "empty.jpg").touch()
+    for name in ("photo.jpg", "empty.jpg", "missing.jpg", ".", "x" * 300):
+        with pytest.raises(ConfigError, match="is no picture that can be read; give a"):
+            read_picture(tmp_path / name)

@@ -102,6 +102,7 @@ def test_a_file_that_is_moved_away_from_a_full_disk_loses_no_line(tmp_path):
         path.rename(archive)
         file.write("fourth\n")
     assert path.read_text() == "second\nthird\nfourth\n"
+    assert archive.read_text() == "one\n"
 
 
 def test_in_a_folder_that_is_moved_away_a_file_goes_on(tmp_path):
@@ -112,6 +113,15 @@ def test_in_a_folder_that_is_moved_away_a_file_goes_on(tmp_path):
         file.write("two\n")
     assert (elsewhere / "a.txt").read_text() == "one\ntwo\n"
     assert not folder.exists()
+
+
+def test_a_folder_that_is_deleted_is_made_again(tmp_path):
+    path = tmp_path / "tracks" / "a.txt"
+    with AppendFile(path, fresh=True) as file:
+        file.write("one\n")
+        shutil.rmtree(path.parent)
+        file.write("two\n")
+    assert path.read_text() == "two\n"
 
 
 def test_where_no_new_file_can_be_made_lines_wait(tmp_path, caplog):

@@ -34,21 +34,32 @@ def people(answers):
     return [[track.identity_id for track in one.tracks] for one in answers]
 
 
-def test_updates_wait_for_a_disk_on_which_the_store_can_be_opened(tmp_path, caplog):
-    with desk_and_listener(tmp_path) as (desk, heard):
+def test_updates_wait_for_a_disk_on_which_the_store_can_be_opened(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("pipeline.live_matcher.REPORT_S", 0.01)
+    with (
+        desk_and_listener(tmp_path) as (desk, heard),
+        Context() as context,
+        Receiver(context, zmq.PULL, "inproc://tracklets", 64) as tracklets,
+        Sender(context, zmq.PUSH, "inproc://tracklets", 64) as worker,
+    ):
         with full_disk(100):
-            desk.take([CameraState("a", 0.0, up=True), update("a", 0.1, tracklet(1, X, at=0.1))])
-            for _ in range(2):
-                assert desk.waits
-                desk.take([])
+            for message in (CameraState("a", 0.0, up=True), update("a", 0.1, tracklet(1, X, at=0.1))):
+                worker.send(message)
+                desk.serve(tracklets)
+            worker.send(update("a", 0.2, tracklet(1, X, at=0.2), tracklet(2, Y, at=0.2)))
+            for _ in range(3):
+                desk.serve(tracklets)
             assert heard.receive(0.0) == []
-        desk.take([update("a", 0.2, tracklet(1, X, at=0.2), tracklet(2, Y, at=0.2))])
-        assert not desk.waits
+            assert len(tracklets.receive(0.0)) == 1, "it was taken in while the first one waited"
+        worker.send(update("a", 0.3, tracklet(1, X, at=0.3), tracklet(2, Y, at=0.3)))
+        for _ in range(2):
+            desk.serve(tracklets)
         assert people(heard.receive(1.0)) == [[1], [1, 2]]
         desk.finish()
     assert (tmp_path / "events.jsonl").read_text().count("camera_up") == 1
-    assert [one for one in caplog.messages if "free space there; until then the cameras wait" in one] == caplog.messages
-    assert len(caplog.messages) == 1
+    full, going_on = caplog.messages
+    assert "free space there; until then nobody is identified, and frames are dropped" in full
+    assert going_on == "identity store: could be opened, going on"
 
 
 def test_updates_that_waited_in_vain_are_told(tmp_path, caplog):

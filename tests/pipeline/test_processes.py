@@ -129,6 +129,19 @@ def test_a_log_that_is_moved_away_begins_anew_and_one_that_cannot_be_made_harms_
     assert capsys.readouterr().err == ""
 
 
+def test_a_log_that_is_deleted_from_a_full_disk_begins_anew(tmp_path, capsys):
+    path = tmp_path / "pipeline.log"
+    log = RunLog(path)
+    with full_disk(0):
+        log.handle(logging.makeLogRecord({"msg": "one"}))
+        path.unlink()
+        log.handle(logging.makeLogRecord({"msg": "two"}))
+    log.handle(logging.makeLogRecord({"msg": "three"}))
+    log.close()
+    assert path.read_text() == "two\nthree\n"
+    assert capsys.readouterr().err == ""
+
+
 def test_a_full_disk_delays_the_log_without_a_traceback(tmp_path, capsys):
     log, path = RunLog(tmp_path / "pipeline.log"), tmp_path / "pipeline.log"
     with full_disk(0):
