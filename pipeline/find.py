@@ -4,7 +4,6 @@ import logging
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
 
 import cv2
@@ -124,8 +123,8 @@ def _described(
             one: picture for one in tracks[start : start + batch] if (picture := _picture(run, one)) is not None
         }
         found = embedder.embed([Crop.whole(picture) for picture in pictures.values()])
-        sound = np.isfinite(found).all(1)
-        kept += compress(pictures, sound.tolist())
+        sound = np.isfinite(found).all(axis=1)
+        kept += [one for one, whole in zip(pictures, sound, strict=True) if whole]
         rows.append(found[sound])
         on_progress(min(start + batch, len(tracks)), len(tracks))
     return kept, np.vstack(rows)
