@@ -123,8 +123,8 @@ def _described(
             one: picture for one in tracks[start : start + batch] if (picture := _picture(run, one)) is not None
         }
         found = embedder.embed([Crop.whole(picture) for picture in pictures.values()])
-        sound = np.isfinite(found).all(axis=1)
-        kept += [one for one, whole in zip(pictures, sound, strict=True) if whole]
+        sound = np.flatnonzero(np.isfinite(found).all(axis=1))
+        kept += [[*pictures][place] for place in sound]
         rows.append(found[sound])
         on_progress(min(start + batch, len(tracks)), len(tracks))
     return kept, np.vstack(rows)
