@@ -40,6 +40,10 @@ EXPECTED = """{root}: no data set in a layout that is known. Expected one of
   your own, to score                       the same with --split everyone,
                                            or DIR/query/anna/*.jpg, DIR/gallery/anna/*.jpg
 Found there: {found}"""
+UNLABELLED = """{root}: no pictures in a layout that is known. Expected one of
+  a folder per camera                      DIR/cam1/*.jpg, DIR/cam2/*.jpg, as in RUN_DIR/pictures of a run
+  a data set                               DIR/bounding_box_train/, MSMT17, CUHK03 as released, DIR/0001_c2_anything.jpg
+Found there: {found}"""
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +134,35 @@ def training_images(root: Path, with_validation: bool = False) -> ImageList:
         return list_images(root)
     _warn_of(root, own, "in no person's folder")
     return _from_people(root, people)
+
+
+def unlabelled_images(roots: Sequence[Path], held_out: int = 0) -> ImageList:
+    """Pictures of unknown people (pid 0), of one or more folders.
+
+    A folder holds a folder per camera, as `pictures/` of a run (a camera is called the same in all of them), or is a
+    data set with cameras in its names, whose people are not looked at.
+
+    Args:
+        held_out: the last people of each data set that are left out, to be scored on.
+
+    Raises:
+        LayoutError: neither of both. RecipeError: nobody is left.
+    """
+    paths: list[Path] = []
+    cameras: list[str] = []
+    for root in map(_unpacked, roots):
+        if (root / TRAIN).is_dir() or _msmt17(root) or any(NAME.match(path.name) for path in _pictures(root)):
+            images = without_last(training_images(root), held_out)
+            paths += images.paths
+            cameras += [f"{root} {camera}" for camera in images.camids]
+        elif folders := _people(root):
+            found = [path for name in folders for path in _pictures(root / name)]
+            paths += found
+            cameras += [path.parent.name for path in found]
+        else:
+            raise _unknown_layout(root, UNLABELLED)
+    camids = np.unique(cameras, return_inverse=True)[1]
+    return ImageList(tuple(paths), np.zeros(len(paths), np.int64), camids.astype(np.int64))
 
 
 def test_split(root: Path) -> Split:
@@ -284,12 +317,12 @@ def _listed(root: Path, named: Iterable[Named]) -> ImageList:
     return ImageList(paths, np.array(pids, np.int64), np.array(camids, np.int64))
 
 
-def _unknown_layout(root: Path) -> LayoutError:
+def _unknown_layout(root: Path, expected: str = EXPECTED) -> LayoutError:
     """What to raise where no layout fits: it shows those that are known."""
     if not root.is_dir():
         return LayoutError(f"{root}: {'a file; give the folder' if root.exists() else 'no such folder'}")
     found = sorted(path.name for path in root.glob("*"))
-    return LayoutError(EXPECTED.format(root=root, found=", ".join(found[:8]) or "nothing"))
+    return LayoutError(expected.format(root=root, found=", ".join(found[:8]) or "nothing"))
 
 
 def _msmt17(root: Path) -> Path | None:

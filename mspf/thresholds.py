@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mspf.datasets import F32, I64
 from mspf.metrics import Described, judge, similarities
 
 
@@ -57,3 +58,22 @@ def same_person_thresholds(
         share = float((matches >= lowest).mean())
         thresholds.append(Threshold(rate, float(lowest), share, false_pairs, len(matches)))
     return thresholds
+
+
+def carried_over(thresholds: Sequence[float], before: F32, after: F32, pids: I64, camids: I64) -> list[float]:
+    """What thresholds of one network become with another one, so that as many pairs of two people are above them.
+
+    Args:
+        before, after: unit rows (N, D) of the same images by both; pairs of two people in two cameras are compared,
+            where there is one camera alone, all pairs of two people.
+
+    Raises:
+        ValueError: there is no such pair.
+    """
+    elsewhere = (camids[:, None] != camids) | (np.ptp(camids) == 0)
+    pairs = np.triu((pids[:, None] != pids) & elsewhere)
+    if not pairs.any():
+        raise ValueError("no pair of two people, by which thresholds could be carried over")
+    first, second = np.sort((before @ before.T)[pairs]), np.sort((after @ after.T)[pairs])
+    places = np.searchsorted(first, np.array(thresholds, np.float32))
+    return [float(second[min(place, len(second) - 1)]) for place in places]

@@ -348,8 +348,13 @@ def _is_pair(value: object) -> bool:
 def _with_thresholds(site: Site, settings: Mapping[str, Any]) -> MatcherConfig:
     """The matcher's settings; thresholds that the file does not give are those of the re-ID network."""
     given = settings.get("matcher", {})
-    own = _THRESHOLDS.get(site.reid.model, {})
+    own = thresholds_of(site.reid.model)
     return msgspec.structs.replace(site.matcher, **{key: value for key, value in own.items() if key not in given})
+
+
+def thresholds_of(model: str) -> Mapping[str, float]:
+    """The thresholds of a shipped network's own, by its name; none where they are the defaults."""
+    return _THRESHOLDS.get(model, {})
 
 
 def _check_decidable(path: Path, reid: ReidConfig, matcher: MatcherConfig) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mspf.metrics import Described
-from mspf.thresholds import same_person_thresholds
+from mspf.thresholds import carried_over, same_person_thresholds
 
 
 def draw(count: int, people: int, seed: int) -> Described:
@@ -44,3 +44,26 @@ def test_what_gives_no_threshold_is_refused(pids: list[int], rate: float, compla
     images = Described(np.eye(2, dtype=np.float32), np.array(pids), np.array([1, 2]))
     with pytest.raises(ValueError, match=complaint):
         same_person_thresholds(images, images, [rate])
+
+
+def test_thresholds_are_carried_over_to_where_as_many_strangers_are_above_them() -> None:
+    rng = np.random.default_rng(0)
+    before = rng.standard_normal((300, 16)).astype(np.float32)
+    after = before + np.float32(0.7)  # everybody is more alike
+    before, after = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (before, after))
+    pids, camids = np.arange(300) // 3, np.arange(300) % 3
+    apart = np.triu((pids[:, None] != pids) & (camids[:, None] != camids))
+    thresholds = [0.1, 0.4, 0.6]
+    found = carried_over(thresholds, before, after, pids, camids)
+    for threshold, other in zip(thresholds, found, strict=True):
+        above = [(rows @ rows.T)[apart] >= least for rows, least in ((before, threshold), (after, other))]
+        assert above[0].sum() == above[1].sum()
+        assert other > threshold
+    assert carried_over([-2.0, 2.0], before, after, pids, camids) == [
+        pytest.approx((after @ after.T)[apart].min()),
+        pytest.approx((after @ after.T)[apart].max()),
+    ]
+    alone = carried_over(thresholds, before, after, pids, np.zeros(300, np.int64))
+    assert alone == pytest.approx(found, abs=0.05)
+    with pytest.raises(ValueError, match="no pair of two people"):
+        carried_over(thresholds, before, after, np.ones(300, np.int64), camids)
