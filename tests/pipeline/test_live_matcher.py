@@ -1,5 +1,6 @@
 """The desk of the matcher process: what happens to messages when the identity store cannot be opened."""
 
+import logging
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -35,6 +36,7 @@ def people(answers):
 
 
 def test_updates_wait_for_a_disk_on_which_the_store_can_be_opened(tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr("pipeline.live_matcher.REPORT_S", 0.01)
     with (
         desk_and_listener(tmp_path) as (desk, heard),
@@ -57,7 +59,7 @@ def test_updates_wait_for_a_disk_on_which_the_store_can_be_opened(tmp_path, capl
         assert people(heard.receive(1.0)) == [[1], [1, 2]]
         desk.finish()
     assert (tmp_path / "events.jsonl").read_text().count("camera_up") == 1
-    full, going_on = caplog.messages
+    full, going_on = (one.message for one in caplog.records if one.levelno >= logging.WARNING)
     assert "free space there; until then nobody is identified, and frames are dropped" in full
     assert going_on == "identity store: could be opened, going on"
 
