@@ -6,15 +6,13 @@ torchrun --nproc-per-node 4 scripts/adapt.py ...              one process a GPU
 """
 
 import argparse
-import logging
 import sys
 from functools import partial
 from pathlib import Path
 
 import torch
-from progress import counting, make_bar, stop, training
+from progress import counting, hush, make_bar, say, stop, training
 from rich.console import Console
-from rich.logging import RichHandler
 
 from mspf.adaptation import PEOPLE, AdaptConfig, Listeners, adapt, round_folder, thresholds_after
 from mspf.clusters import LEAST, NEIGHBOURS, WITHIN
@@ -63,14 +61,12 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     console = Console(stderr=True)
-    handler = RichHandler(console=console, show_path=False)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    say(console)
     bar, interrupts = make_bar(console), Interrupts()
     try:
         with joined_processes(options.device) as place:
             if place.share.rank > 0:
-                logging.disable(logging.INFO)
-                bar.disable = True
+                hush(bar)
             recipe = read_recipe(options.recipe, parse_changes(options.set))
             config = AdaptConfig(recipe, options.rounds, options.neighbours, options.within, options.least)
             images = unlabelled_images(options.data, options.held_out)

@@ -1,8 +1,10 @@
-"""Bars with time elapsed and left, shown from their first step on: an error before it stands alone."""
+"""Bars with time elapsed and left, shown from their first step on: an error before it stands alone; and the log."""
 
+import logging
 from collections.abc import Callable
 
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mspf.run import Progress as Step
@@ -17,6 +19,18 @@ def make_bar(console: Console, passing: bool = False) -> Progress:
     times = (MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     columns = (BarColumn(), *times, TextColumn("{task.fields[note]}"))
     return Progress(*columns, console=console, transient=passing, redirect_stdout=False)  # stdout may be a file
+
+
+def say(console: Console) -> None:
+    """What the libraries log is shown there."""
+    handler = RichHandler(console=console, show_path=False)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+
+
+def hush(bar: Progress) -> None:
+    """In all processes of a run but the first: nothing is said or drawn."""
+    logging.disable(logging.INFO)
+    bar.disable = True
 
 
 def stop(bar: Progress) -> None:

@@ -8,16 +8,14 @@ which it never sees; stopped at any time, the same command goes on. Tables share
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import torch
-from progress import make_bar, stop, training
+from progress import make_bar, say, stop, training
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
 
 from mspf.checkpoint import read_checkpoint
@@ -139,8 +137,7 @@ def main() -> None:
     options.study = f"table{options.table}" if options.table else next(name for name in named if named[name])
     if options.threads:
         torch.set_num_threads(options.threads)
-    handler = RichHandler(console=CONSOLE, show_path=False)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    say(CONSOLE)
     interrupts = Interrupts()
     try:
         with joined_processes(options.device) as place:

@@ -6,14 +6,12 @@ torchrun --nproc-per-node 4 scripts/train.py ...      one process a GPU
 """
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
 import torch
-from progress import make_bar, stop, training
+from progress import hush, make_bar, say, stop, training
 from rich.console import Console
-from rich.logging import RichHandler
 
 from mspf.datasets import named_folders
 from mspf.errors import MSPFError
@@ -38,15 +36,12 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     console = Console(stderr=True)
-    handler = RichHandler(console=console, show_path=False)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
-    bar = make_bar(console)
-    interrupts = Interrupts()
+    say(console)
+    bar, interrupts = make_bar(console), Interrupts()
     try:
         with joined_processes(options.device) as place:
             if place.share.rank > 0:
-                logging.disable(logging.INFO)
-                bar.disable = True
+                hush(bar)
             config = read_recipe(options.recipe, parse_changes(options.set))
             folders = named_folders(options.data)
             done = train(config, folders, options.out, place, options.init, interrupts, training(bar))

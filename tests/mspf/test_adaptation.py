@@ -15,38 +15,24 @@ from mspf.adaptation import PEOPLE, AdaptConfig, Listeners, adapt, round_folder
 from mspf.checkpoint import read_checkpoint
 from mspf.datasets import training_images, unlabelled_images
 from mspf.errors import LayoutError, RecipeError, RunError
-from mspf.losses import LossConfig
-from mspf.network import MSPF, MSPFConfig
-from mspf.recipe import TrainConfig
+from mspf.network import MSPF
 from mspf.run import Place
 from mspf.weights import save_weights
 from tests.mspf.people import market, write
+from tests.mspf.test_training import CONFIG as TRAINING
 from tests.mspf.test_training import after, assert_same_weights
 
 ROOT = Path(__file__).parents[2]
 HERE = Place(torch.device("cpu"))
-NETWORK = MSPFConfig(width=0.25, patches="none", compact=0)
-CONFIG = AdaptConfig(
-    TrainConfig(
-        losses=LossConfig(triplet_on="necked"),
-        size_hw=(64, 32),
-        people=4,
-        images_per_person=2,
-        epochs=1,
-        warmup_epochs=0.2,
-        ema=0.9,
-        precision="float32",
-    ),
-    rounds=2,
-    neighbours=5,
-)
+RECIPE = msgspec.structs.replace(TRAINING, epochs=1, warmup_epochs=0.2, validation_ids=0)
+CONFIG = AdaptConfig(RECIPE, rounds=2, neighbours=5)
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "start.safetensors"
-    save_weights(MSPF(NETWORK).eval(), path, {"input_height": "64", "input_width": "32"})
+    save_weights(MSPF(TRAINING.network).eval(), path, {"input_height": "64", "input_width": "32"})
     return path
 
 
