@@ -1,4 +1,4 @@
-"""The command line: run, merge, visits, people, find, simulate, evaluate, build, check."""
+"""The command line: run, merge, regroup, visits, people, find, simulate, evaluate, build, check."""
 
 import math
 import os
@@ -93,6 +93,9 @@ def run(
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Also keep a picture of every described track, for `people`.")
     ] = False,
+    tracklets: Annotated[
+        bool, typer.Option("--tracklets", help="Also keep every track and what it looked like, for `regroup`.")
+    ] = False,
     seconds: Annotated[float | None, typer.Option(help="Stop a live run after so long; default: never.")] = None,
 ) -> None:
     """Follow people through all cameras of a site.
@@ -112,7 +115,7 @@ def run(
     _make(out)
     with locked(out):
         follow = _replay if replay else partial(_live, seconds=seconds)
-        _follow(site, out, partial(follow, video=video, pictures=pictures))
+        _follow(site, out, partial(follow, video=video, pictures=pictures, tracklets=tracklets))
 
 
 def _follow(site: Site, out: Path, follow: Callable[[Site, Path], Summary]) -> None:
@@ -140,16 +143,16 @@ def _make(out: Path) -> None:
         raise StoreError(f"{out}: cannot make the run directory: {error.strerror}; give another --out") from error
 
 
-def _replay(site: Site, out: Path, *, video: bool, pictures: bool) -> Summary:
+def _replay(site: Site, out: Path, *, video: bool, pictures: bool, tracklets: bool) -> Summary:
     from pipeline.processes import log_to
     from pipeline.replay import Replay
 
     log_to(out / "pipeline.log", "replay")
     with progress() as show:
-        return Replay(site, out, video=video, pictures=pictures, on_progress=show).run()
+        return Replay(site, out, video=video, pictures=pictures, tracklets=tracklets, on_progress=show).run()
 
 
-def _live(site: Site, out: Path, *, video: bool, pictures: bool, seconds: float | None) -> Summary:
+def _live(site: Site, out: Path, *, video: bool, pictures: bool, tracklets: bool, seconds: float | None) -> Summary:
     from pipeline.build import prepare
     from pipeline.embedder import reid_digest
     from pipeline.export_detector import resolve_detector
@@ -164,7 +167,14 @@ def _live(site: Site, out: Path, *, video: bool, pictures: bool, seconds: float 
     with progress() as show:
         network = reid_digest(site.reid.model)
         return Supervisor(
-            site, out, network=network, video=video, pictures=pictures, seconds=seconds, on_progress=show
+            site,
+            out,
+            network=network,
+            video=video,
+            pictures=pictures,
+            tracklets=tracklets,
+            seconds=seconds,
+            on_progress=show,
         ).run()
 
 
@@ -243,6 +253,34 @@ def merge(
         twice = f"; {one.left_out} left out, whose identity has a later box in the frame" if one.left_out else ""
         console.print(f"{one.camera_id}: {told}{twice}", soft_wrap=True)
     console.print(f"wrote {out}", soft_wrap=True)
+
+
+@app.command()
+def regroup(
+    run_dir: Annotated[Path, typer.Argument(help="The directory of a run with --tracklets.")],
+    cams: Cams,
+    out: Annotated[
+        Path | None, typer.Option(parser=_folder, metavar="<path>", help="Folder to write; default RUN_DIR/regrouped.")
+    ] = None,
+) -> None:
+    """Decide once more who was who, with everybody in view.
+
+    A run decides while people come; afterwards every track is compared with every other. What comes of it is a run
+    directory of its own, for people, visits, find and evaluate.
+
+    Example: mspf-pipeline regroup runs/20260131-120000 --cams cams.yaml
+    """
+    from pipeline.regroup import FOLDER
+    from pipeline.regroup import regroup as gather
+
+    config, out = load_site(cams, None).matcher, out or run_dir / FOLDER
+    with console.status("comparing all tracks"):
+        found = gather(run_dir, out, config)
+    console.print(
+        f"people {found.people}, where the run had {found.before}; "
+        f"{found.changed} of {found.tracks} tracks have another number"
+    )
+    console.print(f"wrote {out}; next: mspf-pipeline people {out}", soft_wrap=True)
 
 
 @app.command()

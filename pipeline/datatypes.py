@@ -226,12 +226,17 @@ Decision = Assignment | Merge | Confirmation | Expiry
 
 @dataclass(frozen=True, slots=True)
 class EndedTrack:
-    """A track that nobody follows any more: who it was at last, and from when to when its camera saw them."""
+    """A track that nobody follows any more: who it was at last, and from when to when its camera saw them.
+
+    Attributes:
+        descriptor: (D,) unit mean of its embeddings, as its camera shows them; (0,) where there are none.
+    """
 
     track: TrackKey
     identity_id: int
     first_seen: float
     last_seen: float
+    descriptor: F32 = field(default_factory=lambda: np.zeros(0, np.float32), compare=False)
 
 
 class TrackIdentity(msgspec.Struct, frozen=True, eq=False):

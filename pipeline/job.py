@@ -51,6 +51,7 @@ class Job:
     number: int = 0
     video: bool = False
     pictures: bool = False
+    tracklets: bool = False
     epoch: int = 0
     utc: float = 0.0
     network: str = ""

@@ -28,7 +28,8 @@ def run(job: Job) -> None:
         tracklets = stack.enter_context(Receiver(context, zmq.PULL, job.addresses.tracklets, 16 * HIGH_WATER))
         identities = stack.enter_context(Sender(context, zmq.PUB, job.addresses.identities, HIGH_WATER))
         telemetry = stack.enter_context(Sender(context, zmq.PUSH, job.addresses.telemetry, HIGH_WATER))
-        writer = stack.enter_context(RunWriter(job.out, [camera.id for camera in job.cameras], fresh=False))
+        ids = [camera.id for camera in job.cameras]
+        writer = stack.enter_context(RunWriter(job.out, ids, fresh=False, tracklets=job.tracklets))
         desk = MatcherDesk(job, writer, identities, stack)
         reported = 0.0
         while life.goes_on:

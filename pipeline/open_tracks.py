@@ -143,7 +143,8 @@ class OpenTracks:
     def _note_end(self, key: TrackKey, track: OpenTrack) -> None:
         who = track.former_id if track.identity_id is None else track.identity_id
         if who is not None:
-            self._ended.append(EndedTrack(key, who, track.tracklet.first_seen, track.tracklet.last_seen))
+            seen = track.tracklet.first_seen, track.tracklet.last_seen
+            self._ended.append(EndedTrack(key, who, *seen, track.mean))
 
     def take_ended(self) -> tuple[EndedTrack, ...]:
         """Tracks that have, or had, an identity and ended since the last call."""

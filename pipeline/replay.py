@@ -21,6 +21,7 @@ from pipeline.datatypes import END_OF_FILE, CameraIdentities, CameraState, Detec
 from pipeline.embedder import reid_digest
 from pipeline.errors import SourceError, StoreError
 from pipeline.film import Film
+from pipeline.kept_tracks import kept_files
 from pipeline.match_service import MatchService
 from pipeline.matcher import Matcher
 from pipeline.networks import load_networks
@@ -58,6 +59,7 @@ class Replay:
     Args:
         video: also write mosaic.mp4.
         pictures: also keep a good view of every track.
+        tracklets: also keep tracks as their cameras follow them.
         on_progress: called about twice a second with each camera's counters and the number of identities.
     """
 
@@ -68,12 +70,14 @@ class Replay:
         *,
         video: bool = False,
         pictures: bool = False,
+        tracklets: bool = False,
         on_progress: Progress | None = None,
     ) -> None:
         self._site = site
         self._out = out
         self._video = video
         self._pictures = pictures
+        self._tracklets = tracklets
         self._on_progress = on_progress
         self._ids = [camera.id for camera in site.cameras]
         self._counters = {one: CameraCounters() for one in self._ids}
@@ -94,7 +98,7 @@ class Replay:
         portraits = Portraits(self._out) if self._pictures else None
         worker = Worker(self._site, 0, networks.detector, embedder, portraits)
         with ExitStack() as stack:
-            writer = stack.enter_context(RunWriter(self._out, self._ids, fresh=True))
+            writer = stack.enter_context(RunWriter(self._out, self._ids, fresh=True, tracklets=self._tracklets))
             config, path = self._site.matcher, self._out / "identities.db"
             store = Store(
                 path,
@@ -124,7 +128,7 @@ class Replay:
         try:
             pages = filter(is_page, (self._out / PAGE, self._out / FOUND))
             old = [*(self._out / name for name in _REPLACED), *(self._out / "tracks").glob("*.txt")]
-            for path in (*old, *of_replays(self._out), *pages):
+            for path in (*old, *of_replays(self._out), *kept_files(self._out), *pages):
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"{error.filename}: cannot be replaced: {error.strerror}; give another --out") from error

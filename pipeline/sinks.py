@@ -21,9 +21,11 @@ from pipeline.datatypes import (
     EndedTrack,
     Expiry,
     Merge,
+    TrackIdentity,
     TrackKey,
 )
 from pipeline.errors import StoreError
+from pipeline.kept_tracks import KeptTracks
 from pipeline.lines import AppendFile
 
 _WAITING_LIMIT = 1000  # boxes of one track that wait for an identity
@@ -76,11 +78,13 @@ class RunWriter:
 
     Args:
         fresh: start the files anew (a replay) instead of after an earlier run (a restart).
+        tracklets: also keep tracks as their cameras follow them, see `pipeline.kept_tracks`.
     """
 
-    def __init__(self, out: Path, camera_ids: Sequence[str], *, fresh: bool) -> None:
+    def __init__(self, out: Path, camera_ids: Sequence[str], *, fresh: bool, tracklets: bool = False) -> None:
         self._events = AppendFile(out / "events.jsonl", fresh=fresh)
         self._tracks = {one: AppendFile(out / "tracks" / f"{one}.txt", fresh=fresh) for one in camera_ids}
+        self._kept = {one: KeptTracks(out, one, fresh=fresh) for one in camera_ids if tracklets}
         self._waiting: dict[TrackKey, deque[str]] = {}
         self._out, self._fresh = out, fresh
 
@@ -88,14 +92,17 @@ class RunWriter:
         self._numbering = {
             one: _Numbering(_BEFORE, last=0 if self._fresh else frames_written(self._out, one)) for one in self._tracks
         }
-        self._events.__enter__()
-        for file in self._tracks.values():
+        for file in self._files:
             file.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
-        for file in (self._events, *self._tracks.values()):
+        for file in self._files:
             file.__exit__(kind, value, at)
+
+    @property
+    def _files(self) -> "tuple[AppendFile | KeptTracks, ...]":
+        return (self._events, *self._tracks.values(), *self._kept.values())
 
     def camera(self, state: CameraState) -> None:
         """Notes that a camera came up or went down."""
@@ -117,6 +124,8 @@ class RunWriter:
             since, until = round(ended.first_seen, 3), round(ended.last_seen, 3)
             facts = {**_named(ended.track), "identity": ended.identity_id, "since": since, "until": until}
             self._event(at, "track_ended", **facts)
+            if kept := self._kept.get(ended.track.camera_id):
+                kept.end(ended)
 
     def see(self, seen: CameraIdentities) -> None:
         """Writes the boxes of one frame, MOT format, frames counted from 1."""
@@ -126,11 +135,12 @@ class RunWriter:
         if seen.epoch > numbering.epoch:  # the worker began anew
             self._waiting = {key: kept for key, kept in self._waiting.items() if key.camera_id != seen.camera_id}
         numbering = self._numbering[seen.camera_id] = numbering.after(seen.epoch, seen.frame_index)
+        boxes = [_box(track) for track in seen.tracks]
+        if kept := self._kept.get(seen.camera_id):
+            kept.see(seen.epoch, numbering.last, [track.track_id for track in seen.tracks], boxes)
         lines = []
-        for track in seen.tracks:
-            x1, y1, x2, y2 = (float(value) for value in track.box_xyxy)
-            box = f"{x1:.1f},{y1:.1f},{x2 - x1:.1f},{y2 - y1:.1f},{track.score:.3f},-1,-1,-1"
-            line = f"{numbering.last},%d,{box}\n"
+        for track, box in zip(seen.tracks, boxes, strict=True):
+            line = f"{numbering.last},%d,{box},-1,-1,-1\n"
             if track.identity_id is None:
                 key = TrackKey(seen.camera_id, seen.epoch, track.track_id)
                 self._waiting.setdefault(key, deque(maxlen=_WAITING_LIMIT)).append(line)
@@ -166,6 +176,11 @@ def frames_written(out: Path, camera_id: str) -> int:
         return 0
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot go on after the boxes there: {error}; give another --out") from error
+
+
+def _box(track: TrackIdentity) -> str:
+    x1, y1, x2, y2 = (float(value) for value in track.box_xyxy)
+    return f"{x1:.1f},{y1:.1f},{x2 - x1:.1f},{y2 - y1:.1f},{track.score:.3f}"
 
 
 def _named(track: TrackKey) -> dict[str, object]:

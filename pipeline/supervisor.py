@@ -144,6 +144,7 @@ class Supervisor:
         network: str = "",
         video: bool = False,
         pictures: bool = False,
+        tracklets: bool = False,
         seconds: float | None = None,
         on_progress: Progress | None = None,
     ) -> None:
@@ -152,6 +153,7 @@ class Supervisor:
         self._network = network
         self._video = video
         self._pictures = pictures
+        self._tracklets = tracklets
         self._seconds = seconds
         self._on_progress = on_progress
         self._reports = Reports()
@@ -175,6 +177,7 @@ class Supervisor:
             self._site.cameras,
             video=self._video,
             pictures=self._pictures,
+            tracklets=self._tracklets,
             utc=utc,
             network=self._network,
         )

@@ -16,8 +16,8 @@ from pipeline.datatypes import F32, Sightings
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-_UP_TO_S = np.array([-60, 0, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560])  # before: a clock was set
-SPANS = len(_UP_TO_S) + 1
+UP_TO_S = np.array([-60, 0, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560])  # before: a clock was set
+SPANS = len(UP_TO_S) + 1
 _ASSUMED = 1.0  # newcomers, as expected, that count as seen in every cell: few say little
 _TRIED = 10.0  # chances, as average, that count as seen in every cell
 _MEMORY = 4000  # newcomers to a camera that count; of more the older count half, so that a site may change
@@ -97,7 +97,7 @@ class Transitions:
     def _cells(self, camera_id: str, seen: Sightings, at: float) -> tuple[int, I64, I64]:
         """Row of the camera, and of each (N,) the row of where it was last seen and the span of the time since."""
         here, *rows = self._rows([camera_id, *seen.cameras])
-        return here, np.array(rows, np.int64)[seen.camera], np.searchsorted(_UP_TO_S, at - seen.last_seen)
+        return here, np.array(rows, np.int64)[seen.camera], np.searchsorted(UP_TO_S, at - seen.last_seen)
 
     def _rows(self, cameras: Iterable[str]) -> list[int]:
         """Rows of cameras, made where they are new."""

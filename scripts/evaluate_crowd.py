@@ -3,11 +3,13 @@
 python scripts/evaluate_crowd.py --weights W --data DIR --people 30 100 300 700
 python scripts/evaluate_crowd.py --weights W --data DIR --people 30 100 300 700 --set crowd_penalty=0
 python scripts/evaluate_crowd.py --weights W --data MARKET1501 --split everyone --sequence 1
+python scripts/evaluate_crowd.py --weights W --data MARKET1501 --split everyone --sequence 1 --afterwards
 
 All images of a person in one camera, at most --views of them, are one track; the tracks of so many people pass one
 after the other, nobody beside anybody, in an order drawn anew for every seed, so that looks alone count
 (transition_weight is 0 unless --set). With --sequence the people of a sequence of Market-1501 pass when they did, and
-images of one person in one camera more than a minute apart are two tracks. A track is decided when it has ended.
+images of one person in one camera more than a minute apart are two tracks. A track is decided when it has ended; with
+--afterwards all of them when the last one has, as `mspf-pipeline regroup` does.
 
 IDF1 counts tracks: those that the best pairing of identities and people explains. Precision and recall count pairs of
 tracks with one identity, of one person.
@@ -37,7 +39,10 @@ from mspf.ranges import at_least
 from mspf.scoring import choose_split
 from pipeline.config import MatcherConfig
 from pipeline.datatypes import Assignment, CameraUpdate, Merge, Tracklet
+from pipeline.gallery import mean_embedding
+from pipeline.grouping import Tracks, grouped
 from pipeline.matcher import Matcher
+from pipeline.timetable import Passages
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -75,6 +80,15 @@ def identities(passing: Sequence[Passage], descriptors: F32, config: MatcherConf
             elif isinstance(done, Merge):
                 given[given == done.replaces] = done.identity_id
     return given
+
+
+def identities_afterwards(passing: Sequence[Passage], descriptors: F32, config: MatcherConfig) -> I64:
+    """(N,) the identity of each track, decided with all of them in view."""
+    looks = np.stack([mean_embedding(views := descriptors[list(one.rows)], np.ones(len(views))) for one in passing])
+    cameras, camera = np.unique([one.camera for one in passing], return_inverse=True)
+    times = (np.array([one.first for one in passing]), np.array([one.last for one in passing]))
+    known = identities(passing, descriptors, config)
+    return grouped(Tracks(looks, Passages(camera, *times), len(cameras), known), config)
 
 
 def score(person: I64, identity: I64) -> Scores:
@@ -119,6 +133,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sequence", type=int, choices=sorted(CLOCKS), help="of Market-1501, as its people passed")
     parser.add_argument("--seeds", type=at_least(1), default=3, help="crowds of each size (3)")
     parser.add_argument("--views", type=at_least(1), default=4, help="images of a track, at most (4)")
+    parser.add_argument("--afterwards", action="store_true", help="decide with everybody in view, as regroup does")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the matcher")
     parser.add_argument("--normalise-outside", action="store_true", help="for foreign files: ImageNet mean and std")
     parser.add_argument("--threads", type=at_least(0), default=0, help="of torch; 0 for one a core")
@@ -145,9 +160,10 @@ def run(options: argparse.Namespace) -> None:
     finally:
         stop(bar)
     name = "compact" if "compact" in described else next(iter(described))
+    decide = identities_afterwards if options.afterwards else identities
     for title, crowds in wanted:
         scores = [
-            score(np.array([one.person for one in each]), identities(each, described[name].embeddings, config))
+            score(np.array([one.person for one in each]), decide(each, described[name].embeddings, config))
             for each in crowds
         ]
         mean = Scores(*np.mean(scores, 0))

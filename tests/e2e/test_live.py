@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.kept_tracks import read_tracks
 from pipeline.visits import read_visits
 from tests.e2e.sites import demo_clips, free_port, has_rtsp_server, remux, rtsp_server, write_site
 
@@ -84,7 +85,7 @@ def test_a_live_run_of_files_ends_by_itself_and_leaves_no_process(tmp_path: Path
     clips = [remux(clip, tmp_path / clip.name, 6.0) for clip in demo_clips()[:2]]
     site = write_site(tmp_path, [clip.name for clip in clips], AT_FIRST_SIGHT)
     others = {child.pid for child in psutil.Process().children(recursive=True)}  # of tests before
-    with running(site, tmp_path / "out", "--pictures") as run:
+    with running(site, tmp_path / "out", "--pictures", "--tracklets") as run:
         run.wait(timeout=240)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["mode"] == "live"
@@ -92,6 +93,8 @@ def test_a_live_run_of_files_ends_by_itself_and_leaves_no_process(tmp_path: Path
     assert all(0 <= time.time() - one["at"] < 600 for one in events(tmp_path / "out")), "UTC"
     assert any(tracks.stat().st_size for tracks in (tmp_path / "out" / "tracks").iterdir())
     assert any((tmp_path / "out" / "pictures").glob("*/*.jpg"))
+    ended = {(one["camera"], one["track"]) for one in named(tmp_path / "out", "track_ended")}
+    assert {(one.key.camera_id, one.key.track_id) for one in read_tracks(tmp_path / "out")} == ended
     assert all(one["frames"] + one["dropped"] == 60 for one in summary["cameras"].values())
     assert not {child.pid for child in psutil.Process().children(recursive=True)} - others
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.config import CameraConfig
 from pipeline.events import read_merges
-from pipeline.results import read_boxes
+from pipeline.results import evaluate_run, read_boxes
 from pipeline.sources import read_video
 from pipeline.visits import read_visits
 from tests.e2e.sites import DEMO, demo_clips, remux, write_site
@@ -37,7 +37,7 @@ def short_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first(short_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("first")
-    replay(short_site, out, "--video", "--pictures")
+    replay(short_site, out, "--video", "--pictures", "--tracklets")
     return out
 
 
@@ -89,6 +89,19 @@ def test_the_page_of_people_shows_everybody(first: Path) -> None:
     pictures = [re.findall(r'src="(.+?)"', row) for row in rows]
     assert all(pictures)
     assert all((first / picture).is_file() for row in pictures for picture in row)
+
+
+def test_gathered_anew_the_people_are_no_worse_and_the_other_commands_read_them(first: Path, short_site: Path) -> None:
+    out, truth = first / "regrouped", DEMO.parent / "demo" / "truth"
+    result = CliRunner().invoke(app, ["regroup", str(first), "--cams", str(short_site)])
+    assert result.exit_code == 0, result.output
+    assert evaluate_run(out, truth).idf1 >= evaluate_run(first, truth).after_merges.idf1 - 0.02
+    people = {one.identity_id for one in read_visits(out, away_s=0.0)}
+    assert f"people {len(people)}, " in result.output
+    result = CliRunner().invoke(app, ["people", str(out)])
+    assert result.exit_code == 0, result.output
+    pictures = re.findall(r'src="(.+?)"', (out / "people.html").read_text())
+    assert pictures and all((out / picture).is_file() for picture in pictures)
 
 
 def test_somebody_is_recognised_by_a_second_camera(first: Path) -> None:

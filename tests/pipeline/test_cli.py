@@ -16,7 +16,7 @@ from pipeline.cli import app, console, main
 from pipeline.results import CameraSummary, Summary
 from tests.pipeline.networks import write_detector, write_reid
 
-COMMANDS = ["run", "merge", "visits", "people", "find", "simulate", "evaluate", "build", "check"]
+COMMANDS = ["run", "merge", "regroup", "visits", "people", "find", "simulate", "evaluate", "build", "check"]
 
 
 def test_the_help_names_every_command():

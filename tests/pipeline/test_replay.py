@@ -17,6 +17,7 @@ import pytest
 from pipeline.config import CameraConfig, DetectorConfig, MatcherConfig, ReidConfig, Site
 from pipeline.errors import EngineFailure, StoreError
 from pipeline.events import Assigned, TrackEnded, read_events
+from pipeline.kept_tracks import read_kept_boxes, read_tracks
 from pipeline.matcher import Matcher
 from pipeline.people import write_everybody
 from pipeline.replay import Replay
@@ -326,3 +327,17 @@ def test_a_replay_deletes_no_pictures_but_those_of_replays_and_no_other_page(par
         path.write_text("somebody else's")
     Replay(parts, tmp_path, pictures=True).run()
     assert [path.read_text() for path in kept] == ["somebody else's"] * 5
+
+
+def test_tracks_are_kept_where_they_are_wanted_and_are_those_of_the_latest_replay(parts, tmp_path):
+    Replay(parts, tmp_path, tracklets=True).run()
+    kept = read_tracks(tmp_path)
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    ended = [event for event in events if event["event"] == "track_ended"]
+    told = {(one.key.camera_id, one.key.track_id, one.identity_id, one.since, one.until) for one in kept}
+    assert told == {(one["camera"], one["track"], one["identity"], one["since"], one["until"]) for one in ended}
+    boxes = {(one.frame, one.box) for one in read_kept_boxes(tmp_path, "a")}
+    written = (tmp_path / "tracks" / "a.txt").read_text().splitlines()
+    assert {(int(line.split(",")[0]), ",".join(line.split(",")[2:7])) for line in written} <= boxes
+    Replay(parts, tmp_path).run()
+    assert not [*(tmp_path / "tracklets").iterdir()]

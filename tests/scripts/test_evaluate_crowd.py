@@ -60,11 +60,12 @@ def test_when_people_pass_counts(script):
         script.Passage(row // 2, 1 + row % 2, *[40.0 * (row // 2) + 30.0 * (row % 2)] * 2, (row,)) for row in range(398)
     ]
 
-    def idf1(weight: float) -> float:
+    def idf1(weight: float, decide=script.identities) -> float:
         config = script.matcher_config([f"transition_weight={weight}"], script.USUAL)
-        return script.score(np.array([one.person for one in passing]), script.identities(passing, rows, config)).idf1
+        return script.score(np.array([one.person for one in passing]), decide(passing, rows, config)).idf1
 
     assert idf1(0.15) > idf1(0) + 0.05
+    assert idf1(0, script.identities_afterwards) > idf1(0)
 
 
 def test_a_line_for_each_size_and_what_is_wrong_in_one(run: Callable[..., None], tmp_path, capsys):
@@ -75,6 +76,8 @@ def test_a_line_for_each_size_and_what_is_wrong_in_one(run: Callable[..., None],
     assert [line.split(" people")[0].split()[-1] for line in lines] == ["2", "3"]
     run("evaluate_crowd", *scored, "--sequence", 1)
     assert " sequence 1, 4 people, 8 tracks: IDF1 " in capsys.readouterr().out
+    run("evaluate_crowd", *scored, "--people", 3, "--afterwards")
+    assert " 3 people, " in capsys.readouterr().out
     for wrong, words in (
         (("--sequence", 2), "--sequence 2: .* has nobody of it in this split"),
         (("--people", 99), "--people 99: .* has"),
