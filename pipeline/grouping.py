@@ -24,7 +24,7 @@ I64 = NDArray[np.int64]
 _MEAN_IS_LESS = 0.1  # than the similarity of the most similar pair, of which `min_similarity` is
 _KNOWN = 0.1  # added to pairs of one person by the run, which also knew where in the picture its camera lost them
 _SURE = 0.2  # more in the first round: times and places are learnt from whom looks alone give away
-_CROWD, _TIMES = 0.5, 2.0  # of what a run takes off for a crowd, and adds by times: a mean over pairs errs less
+_TIMES = 3.0  # as much as a run adds by times and places
 _ROUNDS = 5
 _NEAREST = 64  # tracks most like a track, of those that are at all like it, with which it may become one
 _AT_ALL = 0.2  # less than the least mean similarity: pairs less alike say little but that
@@ -64,7 +64,7 @@ def grouped(tracks: Tracks, config: MatcherConfig) -> I64:
     passages = tracks.passages
     group, table = np.arange(len(passages)), Timetable.unknown(tracks.cameras)
     for number in range(_ROUNDS):
-        crowd = _CROWD * taken_off(len(np.unique(group)), config.crowd_penalty)
+        crowd = taken_off(len(np.unique(group)), config.crowd_penalty)
         raised = least + (crowd if number else _SURE)
         extra = known + _TIMES * config.transition_weight * table.likelier(passages, pairs)
         apart = partial(_apart, passages, table)
