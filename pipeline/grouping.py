@@ -28,7 +28,7 @@ _TIMES = 3.0  # as much as a run adds by times and places
 _ROUNDS = 5
 _NEAREST = 64  # tracks most like a track, of those that are at all like it, with which it may become one
 _AT_ALL = 0.2  # less than the least mean similarity: pairs less alike say little but that
-_BLOCK = 1024
+_AT_ONCE = 1 << 24  # pairs that are compared
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,9 +64,10 @@ def grouped(tracks: Tracks, config: MatcherConfig) -> I64:
     passages = tracks.passages
     group, table = np.arange(len(passages)), Timetable.unknown(tracks.cameras)
     for number in range(_ROUNDS):
-        crowd = taken_off(len(np.unique(group)), config.crowd_penalty)
+        people = min(len(np.unique(group)), len(np.unique(tracks.known)))
+        crowd = taken_off(people, config.crowd_penalty)
         raised = least + (crowd if number else _SURE)
-        extra = known + _TIMES * config.transition_weight * table.likelier(passages, pairs)
+        extra = _TIMES * config.transition_weight * table.likelier(passages, pairs) + (known if number else 0)
         apart = partial(_apart, passages, table)
         before, group = group, linked(looks, pairs, alike, extra.astype(np.float32), raised, apart)
         if number and np.array_equal(before, group):
@@ -77,11 +78,14 @@ def grouped(tracks: Tracks, config: MatcherConfig) -> I64:
 
 
 def _without_bias(tracks: Tracks) -> F32:
-    """(N, D) unit rows without what each camera adds."""
+    """(N, D) unit rows without what each camera adds: everybody counts once, however many tracks they have there."""
     looks = tracks.descriptors.copy()
     for camera in np.unique(tracks.passages.camera):
         own = tracks.passages.camera == camera
-        mean = CameraMean("", int(own.sum()), looks[own].mean(axis=0))
+        people, place, count = np.unique(tracks.known[own], return_inverse=True, return_counts=True)
+        means = np.zeros((len(people), looks.shape[1]), np.float32)
+        np.add.at(means, place, looks[own])
+        mean = CameraMean("", len(people), (means / count[:, None].astype(np.float32)).mean(axis=0))
         looks[own] = CameraBias([mean]).take_off("", looks[own])
     return looks
 
@@ -94,8 +98,9 @@ def _alike(looks: F32, least: float) -> tuple[I64, F32]:
     """(P, 2) each track with those most like it, each pair once, and (P,) how alike they are."""
     count = min(_NEAREST, len(looks) - 1)
     pairs, alike = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
-    for start in range(0, len(looks) if count else 0, _BLOCK):
-        similarity = looks[start : start + _BLOCK] @ looks.T
+    block = max(_AT_ONCE // len(looks), 1)
+    for start in range(0, len(looks) if count else 0, block):
+        similarity = looks[start : start + block] @ looks.T
         rows = np.arange(len(similarity))
         similarity[rows, start + rows] = -1
         nearest = np.argpartition(-similarity, count - 1, axis=1)[:, :count]

@@ -19,6 +19,13 @@ from pipeline.errors import ConfigError
 from pipeline.events import MOST, whole_lines
 from pipeline.lines import AppendFile
 
+FRAME = 2  # the column of a box's frame
+
+
+def boxes_path(run: Path, camera_id: str) -> Path:
+    """Where the boxes of a camera's tracks are kept."""
+    return folder(run) / f"{camera_id}.csv"
+
 
 def folder(run: Path) -> Path:
     """Where a run's tracks are kept."""
@@ -52,7 +59,7 @@ class KeptTrack(NamedTuple):
 
 
 class KeptBox(NamedTuple):
-    """A box of a track: its frame, and `x,y,width,height,score` as written."""
+    """A box of a track: its frame, counted from 1, and `x,y,width,height,score` as written."""
 
     key: TrackKey
     frame: int
@@ -67,7 +74,7 @@ class KeptTracks:
     """
 
     def __init__(self, run: Path, camera_id: str, *, fresh: bool) -> None:
-        self._boxes = AppendFile(folder(run) / f"{camera_id}.csv", fresh=fresh)
+        self._boxes = AppendFile(boxes_path(run, camera_id), fresh=fresh)
         self._looks = AppendFile(folder(run) / f"{camera_id}.jsonl", fresh=fresh)
 
     def __enter__(self) -> Self:
@@ -115,18 +122,20 @@ def read_tracks(run: Path) -> list[KeptTrack]:
                     f"{path}: line {number} is of another network: {told}; delete the lines of one of them"
                 )
             found[track.key] = track
+    if not run.is_dir():
+        raise ConfigError(f"{run}: no such folder; give a run directory")
     if not found:
         raise ConfigError(f"{folder(run)}: holds no tracks, or none that ended; `run --tracklets` keeps them")
     return [*found.values()]
 
 
 def read_kept_boxes(run: Path, camera_id: str) -> Iterator[KeptBox]:
-    """The boxes of a camera's tracks, in the order of their frames.
+    """The boxes of a camera's tracks, in the order in which they were seen.
 
     Raises:
         ConfigError: the file cannot be read, or a line is no box.
     """
-    path = folder(run) / f"{camera_id}.csv"
+    path = boxes_path(run, camera_id)
     for number, line in whole_lines(path, "boxes"):
         try:
             epoch, track, frame, box = line.rstrip().split(",", 3)

@@ -1,7 +1,8 @@
 """Items gathered to groups by average linkage (UPGMA; Sokal and Michener 1958), some of which may never be one. Pure.
 
 How alike two groups are is the mean over all pairs of their items, exactly: of rows it is the product of the groups'
-means, so that no matrix of all pairs is needed; what else speaks for a pair is known of some pairs and 0 of others.
+means, so that no matrix of all pairs is needed. What else speaks for pairs is known of some. Where two groups have many
+pairs its mean is over those of which it is known, else over all of them, with 0 for the others.
 """
 
 import heapq
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from pipeline.datatypes import F32
 
 I64 = NDArray[np.int64]
+_Sum = tuple[float, int]  # and of how many
+_MANY = 64  # pairs of two groups
 
 
 class _Groups:
@@ -26,10 +29,10 @@ class _Groups:
 
     def __init__(self, rows: F32, pairs: I64, products: F32, extra: F32, least: float) -> None:
         self.members = [[item] for item in range(len(rows))]
-        self.near: list[dict[int, float]] = [{} for _ in self.members]  # sums of what speaks for pairs of items
+        self.near: list[dict[int, _Sum]] = [{} for _ in self.members]  # what speaks for pairs of items
         self._sums, self._least = rows.astype(np.float32), least
         for (one, other), more in zip(pairs.tolist(), extra.tolist(), strict=True):
-            self.near[one][other] = self.near[other][one] = more
+            self.near[one][other] = self.near[other][one] = (more, 1)
         self._best = [
             (-mean, one, other, 1, 1)
             for (one, other), mean in zip(pairs.tolist(), (products + extra).tolist(), strict=True)
@@ -55,10 +58,11 @@ class _Groups:
         self.members[one] += self.members[other]
         self.members[other] = []
         self._sums[one] += self._sums[other]
-        for third, more in self.near[other].items():
+        for third, (more, count) in self.near[other].items():
             del self.near[third][other]
             if third != one:
-                self.near[one][third] = self.near[third][one] = self.near[one].get(third, 0.0) + more
+                before, counted = self.near[one].get(third, (0.0, 0))
+                self.near[one][third] = self.near[third][one] = (before + more, counted + count)
         self.near[other] = {}
         self._compare(one)
 
@@ -68,7 +72,10 @@ class _Groups:
         if not others:
             return
         sizes = np.array([len(self.members[other]) for other in others])
-        means = (self._sums[others] @ self._sums[one] + [*self.near[one].values()]) / (size * sizes)
+        more, counts = np.array([*self.near[one].values()]).T
+        means = self._sums[others] @ self._sums[one] / (size * sizes) + more / np.maximum(
+            counts, np.minimum(size * sizes, _MANY)
+        )
         for place in np.flatnonzero(means >= self._least).tolist():
             heapq.heappush(self._best, (-float(means[place]), one, others[place], size, int(sizes[place])))
 
@@ -87,8 +94,8 @@ def linked(
         rows: (N, D); the product of two is how alike they are.
         pairs: (P, 2) items, each pair once, by which groups come to be compared at all.
         products: (P,) of these pairs' rows.
-        extra: (P,) added to them.
-        least: mean over all pairs of two groups from which on they become one.
+        extra: (P,) what else speaks for them; the mean of it is added to that of the products.
+        least: from where on two groups become one.
         apart: whether two groups (items of each) can never be one; it stays so whatever joins them.
     """
     groups = _Groups(rows, pairs, products, extra, least)

@@ -25,7 +25,7 @@ from pipeline.datatypes import (
     TrackKey,
 )
 from pipeline.errors import StoreError
-from pipeline.kept_tracks import KeptTracks
+from pipeline.kept_tracks import FRAME, KeptTracks, boxes_path
 from pipeline.lines import AppendFile
 
 _WAITING_LIMIT = 1000  # boxes of one track that wait for an identity
@@ -164,17 +164,20 @@ def frames_written(out: Path, camera_id: str) -> int:
     """Highest frame number among the last 64 KiB of a camera's boxes in a run directory; 0 when there are none.
 
     Raises:
-        StoreError: the file cannot be read, or holds no boxes.
+        StoreError: a file cannot be read, or holds no boxes.
     """
-    path = out / "tracks" / f"{camera_id}.txt"
+    return max(_last_frame(out / "tracks" / f"{camera_id}.txt", 0), _last_frame(boxes_path(out, camera_id), FRAME))
+
+
+def _last_frame(path: Path, column: int) -> int:
     try:
         with path.open("rb") as file:
             start = file.seek(max(0, path.stat().st_size - 2**16))
             lines = file.read().split(b"\n")[start > 0 : -1]  # whole ones
-        return max((int(line.split(b",")[0]) for line in lines), default=0)
+        return max((int(line.split(b",")[column]) for line in lines), default=0)
     except FileNotFoundError:
         return 0
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, IndexError) as error:
         raise StoreError(f"{path}: cannot go on after the boxes there: {error}; give another --out") from error
 
 

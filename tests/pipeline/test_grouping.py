@@ -76,6 +76,22 @@ def test_two_who_look_the_same_and_stand_beside_each_other_are_two():
     assert len(set(grouped(tracks, MatcherConfig(remove_camera_bias=False)).tolist())) == 3
 
 
+def test_somebody_who_is_always_there_is_not_what_the_camera_adds():
+    draw = np.random.default_rng(0)
+    looks = unit(draw.normal(size=(11, DIMENSION)))
+    person = np.r_[np.zeros(100, int), np.repeat(np.arange(1, 11), 4)]
+    seen = unit(looks[person] + 0.5 * unit(draw.normal(size=(140, DIMENSION))))
+    since = np.arange(140) * 10.0
+    tracks = Tracks(seen, Passages(np.zeros(140, int), since, since + 5), 1, person)
+    assert agree(grouped(tracks, MatcherConfig()), person) == 1.0
+
+
+def test_among_many_people_tracks_of_one_must_be_more_alike():
+    tracks, _ = walk(300, noise=0.95)
+    many = len(np.unique(grouped(tracks, MatcherConfig(crowd_penalty=0.3))))
+    assert many > len(np.unique(grouped(tracks, MatcherConfig(crowd_penalty=0.0)))) + 20
+
+
 def test_who_is_alike_enough_is_one_though_not_enough_to_learn_from():
     looks = unit(np.array([[1.0, 0, 0], [0.6, 0.8, 0]]))  # alike by 0.6: below what is sure, above what is enough
     tracks = Tracks(looks, Passages(np.array([0, 1]), np.array([0.0, 100]), np.array([9.0, 110])), 2, np.arange(2))

@@ -38,6 +38,19 @@ def test_what_speaks_for_pairs_counts_in_the_mean_over_all_of_them():
     assert partition(link(rows, 0.25, extra)) == {frozenset({0, 1, 2})}
 
 
+def test_where_there_are_many_pairs_it_counts_in_the_mean_over_those_of_which_it_is_known():
+    rows = unit(np.repeat(np.eye(2), 20, axis=0))  # twenty of a kind, twice
+    alike = [
+        (one, other) for start in (0, 20) for one in range(start, start + 20) for other in range(one + 1, start + 20)
+    ]
+    across = [(one, 20 + one % 20) for one in range(20)] + [(one, 20 + (one + 1) % 20) for one in range(20)]
+    across += [(one, 20 + (one + 2) % 20) for one in range(20)] + [(one, 20 + (one + 3) % 20) for one in range(20)]
+    extra = np.r_[np.zeros(len(alike)), np.full(len(across), 0.5)].astype(np.float32)  # known of 80 of 400 pairs
+    pairs = np.array(alike + across)
+    assert len(partition(link(rows, 0.55, extra, pairs=pairs))) == 2
+    assert len(partition(link(rows, 0.45, extra, pairs=pairs))) == 1
+
+
 def test_groups_that_must_stay_apart_do_whatever_joins_them():
     rows = unit(np.ones((4, 2)))
 

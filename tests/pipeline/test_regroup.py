@@ -7,6 +7,7 @@ from pipeline.config import MatcherConfig
 from pipeline.datatypes import EndedTrack, TrackKey
 from pipeline.errors import ConfigError, StoreError
 from pipeline.kept_tracks import KeptTracks
+from pipeline.people import write_everybody
 from pipeline.regroup import regroup
 from pipeline.visits import read_visits
 from tests.pipeline.disk import full_disk
@@ -122,3 +123,64 @@ def test_boxes_that_were_moved_away_are_told(mistaken):
     (mistaken / "tracklets" / "b.csv").unlink()
     with pytest.raises(ConfigError, match=r"b\.csv: cannot read boxes"):
         regroup(mistaken, mistaken / "out", CONFIG)
+
+
+def test_a_second_time_that_fails_leaves_the_first(mistaken):
+    regroup(mistaken, mistaken / "out", CONFIG)
+    files = [*(mistaken / "out").glob("*.json*"), *(mistaken / "out" / "tracks").glob("*.txt")]
+    before = {path: path.read_bytes() for path in files}
+    assert len(before) == 4
+    with (mistaken / "tracklets" / "b.csv").open("a") as file:
+        file.write("nonsense\n")
+    with pytest.raises(ConfigError, match="line 4 is no box"):
+        regroup(mistaken, mistaken / "out", CONFIG)
+    assert {path: path.read_bytes() for path in files} == before
+
+
+def test_another_run_into_the_same_folder_has_its_own_pictures(mistaken, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    a_run(other, ("a", 1, 1, 0.0, 10.0, RED, [1]))
+    for run, name in ((mistaken, "0-1.jpg"), (other, "0-2.jpg")):
+        (run / "pictures" / "a").mkdir(parents=True)
+        (run / "pictures" / "a" / name).touch()
+        regroup(run, tmp_path / "out", CONFIG)
+        assert [path.name for path in (tmp_path / "out" / "pictures" / "a").iterdir()] == [name]
+
+
+def test_pages_and_scores_of_the_former_people_do_not_stay(mistaken):
+    regroup(mistaken, mistaken / "out", CONFIG)
+    (mistaken / "pictures" / "a").mkdir(parents=True)
+    (mistaken / "pictures" / "a" / "0-1.jpg").touch()
+    regroup(mistaken, mistaken / "out", CONFIG)
+    write_everybody(mistaken / "out", mistaken / "out" / "people.html", 10.0)
+    (mistaken / "out" / "evaluation.json").touch()
+    (mistaken / "out" / "found.html").write_text("somebody else's")
+    regroup(mistaken, mistaken / "out", CONFIG)
+    left = {path.name for path in (mistaken / "out").iterdir()}
+    assert left == {"events.jsonl", "tracks", "pictures", "regrouped.json", "found.html"}
+
+
+def test_a_camera_that_saw_nobody_has_an_empty_file_as_in_a_run(mistaken):
+    with KeptTracks(mistaken, "c", fresh=True):
+        pass
+    regroup(mistaken, mistaken / "out", CONFIG)
+    assert rows(mistaken / "out", "c") == []
+
+
+def test_a_number_that_was_merged_away_is_not_given_again(tmp_path):
+    tracks = ("a", 1, 5, 0.0, 10.0, RED, [1]), ("a", 2, 5, 20.0, 24.0, BLUE, [20])
+    a_run(tmp_path, *tracks, merges=[(5, 6), (5, 8)])
+    with (tmp_path / "events.jsonl").open("a") as file:
+        named = {"camera": "a", "epoch": 0, "track": 9, "identity": 8, "new": True}
+        file.write(json.dumps({"at": 0.5, "event": "assignment", **named}) + "\n")
+    regroup(tmp_path, tmp_path / "out", CONFIG)
+    assert rows(tmp_path / "out", "a") == [(1, 5, 1.0), (20, 9, 2.0)]
+
+
+def test_without_events_no_merge_is_known(mistaken):
+    (mistaken / "events.jsonl").unlink()
+    with pytest.raises(ConfigError, match=r"events\.jsonl: no such file"):
+        regroup(mistaken, mistaken / "out", CONFIG)
+    with pytest.raises(ConfigError, match="no such folder"):
+        regroup(mistaken / "nowhere", mistaken / "out", CONFIG)

@@ -18,6 +18,7 @@ from pipeline.datatypes import (
     TrackKey,
 )
 from pipeline.errors import StoreError
+from pipeline.kept_tracks import read_kept_boxes
 from pipeline.sinks import RunWriter, frames_written, locked, write_json
 from tests.pipeline.disk import full_disk
 
@@ -178,3 +179,11 @@ def test_a_run_directory_that_cannot_be_written_is_one_clear_error(tmp_path):
     (tmp_path / ".lock").mkdir()
     with pytest.raises(StoreError, match="cannot write: Is a directory"), locked(tmp_path):
         pass
+
+
+def test_frames_go_on_also_where_nobody_got_a_number(tmp_path):
+    for _ in range(2):
+        with RunWriter(tmp_path, ["a"], fresh=False, tracklets=True) as writer:
+            for index in range(3):
+                writer.see(seen(index, t1=None))
+    assert [one.frame for one in read_kept_boxes(tmp_path, "a")] == [1, 2, 3, 4, 5, 6]
