@@ -19,6 +19,7 @@ from pipeline.crowd import taken_off
 from pipeline.datatypes import F32
 from pipeline.linkage import linked
 from pipeline.timetable import Passages, Timetable
+from pipeline.vectors import unit_rows
 
 I64 = NDArray[np.int64]
 _MEAN_IS_LESS = 0.1  # than the similarity of the most similar pair, of which `min_similarity` is
@@ -60,20 +61,22 @@ def grouped(tracks: Tracks, config: MatcherConfig) -> I64:
     looks = _without_bias(tracks) if config.remove_camera_bias else tracks.descriptors
     least = config.min_similarity - _MEAN_IS_LESS
     pairs, alike = _alike(looks, least - _AT_ALL)
-    known = _KNOWN * (tracks.known[pairs[:, 0]] == tracks.known[pairs[:, 1]])
     passages = tracks.passages
     group, table = np.arange(len(passages)), Timetable.unknown(tracks.cameras)
     for number in range(_ROUNDS):
         people = min(len(np.unique(group)), len(np.unique(tracks.known)))
         crowd = taken_off(people, config.crowd_penalty)
         raised = least + (crowd if number else _SURE)
-        extra = _TIMES * config.transition_weight * table.likelier(passages, pairs) + (known if number else 0)
+        extra = _TIMES * config.transition_weight * table.likelier(passages, pairs)
+        if number:
+            extra += _KNOWN * (tracks.known[pairs[:, 0]] == tracks.known[pairs[:, 1]])
         apart = partial(_apart, passages, table)
         before, group = group, linked(looks, pairs, alike, extra.astype(np.float32), raised, apart)
         if number and np.array_equal(before, group):
             break
         sure = pairs[(alike >= config.min_similarity) & (group[pairs[:, 0]] == group[pairs[:, 1]])]
         table = Timetable.learnt(passages, group, sure, tracks.cameras)
+        pairs, alike = _with_groups(looks, group, pairs, alike, least - _AT_ALL)
     return _numbered(group, passages)
 
 
@@ -110,6 +113,22 @@ def _alike(looks: F32, least: float) -> tuple[I64, F32]:
         alike.append(found[found >= least])
     once, place = np.unique(np.concatenate(pairs), axis=0, return_index=True)
     return once, np.concatenate(alike)[place]
+
+
+def _with_groups(looks: F32, group: I64, pairs: I64, alike: F32, least: float) -> tuple[I64, F32]:
+    """Pairs and how alike they are, with one more for each two groups that are alike.
+
+    Whoever has more tracks before one camera than are looked at is else never compared with those before another.
+    """
+    _, first, place, count = np.unique(group, return_index=True, return_inverse=True, return_counts=True)
+    if count.max() < _NEAREST // 2:
+        return pairs, alike
+    means = np.zeros((len(first), looks.shape[1]), np.float32)
+    np.add.at(means, place, looks)
+    more = np.sort(first[_alike(unit_rows(means), least)[0]], axis=1)
+    once, places = np.unique(np.concatenate([pairs, more]), axis=0, return_index=True)
+    products = np.einsum("pd,pd->p", looks[more[:, 0]], looks[more[:, 1]])
+    return once, np.concatenate([alike, products])[places]
 
 
 def _numbered(group: I64, passages: Passages) -> I64:

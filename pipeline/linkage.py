@@ -73,9 +73,8 @@ class _Groups:
             return
         sizes = np.array([len(self.members[other]) for other in others])
         more, counts = np.array([*self.near[one].values()]).T
-        means = self._sums[others] @ self._sums[one] / (size * sizes) + more / np.maximum(
-            counts, np.minimum(size * sizes, _MANY)
-        )
+        every = size * sizes
+        means = self._sums[others] @ self._sums[one] / every + more / np.maximum(counts, np.minimum(every, _MANY))
         for place in np.flatnonzero(means >= self._least).tolist():
             heapq.heappush(self._best, (-float(means[place]), one, others[place], size, int(sizes[place])))
 

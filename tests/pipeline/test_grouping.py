@@ -86,6 +86,17 @@ def test_somebody_who_is_always_there_is_not_what_the_camera_adds():
     assert agree(grouped(tracks, MatcherConfig()), person) == 1.0
 
 
+def test_somebody_with_many_tracks_before_each_of_two_cameras_is_one_person():
+    draw = np.random.default_rng(0)
+    looks = unit(draw.normal(size=(4, DIMENSION)))
+    turned = unit(looks[:, None] + 0.7 * unit(draw.normal(size=(4, 2, DIMENSION))))  # as each camera sees them
+    person, camera = np.repeat(np.arange(4), 300), np.tile(np.arange(2), 600)
+    seen = unit(turned[person, camera] + 0.3 * unit(draw.normal(size=(1200, DIMENSION))))
+    since = 10.0 * draw.permutation(1200)
+    tracks = Tracks(seen, Passages(camera, since, since + 5), 2, 2 * person + camera)
+    assert agree(grouped(tracks, MatcherConfig(remove_camera_bias=False)), person) == 1.0
+
+
 def test_among_many_people_tracks_of_one_must_be_more_alike():
     tracks, _ = walk(300, noise=0.95)
     many = len(np.unique(grouped(tracks, MatcherConfig(crowd_penalty=0.3))))
